@@ -1,0 +1,1 @@
+"""What is running and what should be: the local head, later the queue."""

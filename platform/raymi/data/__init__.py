@@ -1,0 +1,1 @@
+"""Stage 1, what do we learn from: DataSpec -> DatasetVersion."""

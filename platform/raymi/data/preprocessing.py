@@ -1,0 +1,217 @@
+"""From columns to model inputs, as data: fitted on training rows, stored with the model.
+
+Nothing here needs torch: `encode` turns an Arrow table into compact arrays once, `prepare`
+turns a gathered batch of those into what the network reads. Training, evaluation and
+serving call the same two functions, so they cannot disagree.
+
+Model inputs are a dict of arrays, N rows each:
+    numbers          float32 (N, 3F)  per feature: clipped z-score, rank in [-1, 1], is missing
+    categories       int64   (N, K)   index into the vocabulary; 0 is unknown or missing
+    tensor:<column>  float32 (N, ...) standardised
+    tokens:<column>  int64   (N, L)   hashed words and word pairs; 0 is padding
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Annotated, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from raymi.data.tensors import tensor_view
+from raymi.store.record import Record
+
+Arrays = dict[str, np.ndarray]
+
+MAX_Z_SCORE = 8.0
+"""Outliers are clipped here: one wild value must not own the gradient."""
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+
+
+class NumberFeature(Record):
+    """A scalar number."""
+
+    kind: Literal["number"] = "number"
+    column: str
+    mean: float
+    std: float
+    quantiles: tuple[float, ...]
+    nullable: bool
+
+
+class CategoryFeature(Record):
+    """One of a known set of values; index 0 is kept for anything else."""
+
+    kind: Literal["category"] = "category"
+    column: str
+    vocabulary: tuple[str, ...]
+    nullable: bool
+
+
+class TensorFeature(Record):
+    """A fixed-shape block of numbers, such as an image."""
+
+    kind: Literal["tensor"] = "tensor"
+    column: str
+    shape: tuple[int, ...]
+    mean: float
+    std: float
+
+
+class TextFeature(Record):
+    """Free text, as a bag of hashed words and word pairs."""
+
+    kind: Literal["text"] = "text"
+    column: str
+    num_buckets: int
+    max_tokens: int
+    nullable: bool
+
+
+Feature = Annotated[
+    NumberFeature | CategoryFeature | TensorFeature | TextFeature, Field(discriminator="kind")
+]
+
+
+class ClassTarget(Record):
+    """Predict one of a known set of classes."""
+
+    kind: Literal["classification"] = "classification"
+    column: str
+    classes: tuple[str | int | bool, ...]
+
+
+class NumberTarget(Record):
+    """Predict a number; the network sees it standardised."""
+
+    kind: Literal["regression"] = "regression"
+    column: str
+    mean: float
+    std: float
+
+
+Target = Annotated[ClassTarget | NumberTarget, Field(discriminator="kind")]
+
+
+class Preprocessing(Record):
+    """Everything between a row and a network, both ways."""
+
+    features: tuple[Feature, ...]
+    target: Target
+
+    @property
+    def numbers(self) -> tuple[NumberFeature, ...]:
+        """Scalar numbers, in input order."""
+        return tuple(f for f in self.features if isinstance(f, NumberFeature))
+
+    @property
+    def categories(self) -> tuple[CategoryFeature, ...]:
+        """Categorical columns, in input order."""
+        return tuple(f for f in self.features if isinstance(f, CategoryFeature))
+
+    @property
+    def tensors(self) -> tuple[TensorFeature, ...]:
+        """Fixed-shape columns."""
+        return tuple(f for f in self.features if isinstance(f, TensorFeature))
+
+    @property
+    def texts(self) -> tuple[TextFeature, ...]:
+        """Free-text columns."""
+        return tuple(f for f in self.features if isinstance(f, TextFeature))
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the network's last layer."""
+        return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
+
+    def encode(self, table: pa.Table) -> Arrays:
+        """Turn columns into compact arrays: once per split, zero-copy for tensors."""
+        arrays: Arrays = {}
+        if self.numbers:
+            columns = [_number_column(table.column(f.column)) for f in self.numbers]
+            arrays["numbers"] = np.stack(columns, axis=1)
+        if self.categories:
+            columns = [_category_column(table.column(f.column), f) for f in self.categories]
+            arrays["categories"] = np.stack(columns, axis=1)
+        for tensor in self.tensors:
+            arrays[f"tensor:{tensor.column}"] = tensor_view(
+                table.column(tensor.column), tensor.shape
+            )
+        for text in self.texts:
+            arrays[f"tokens:{text.column}"] = _token_column(table.column(text.column), text)
+        return arrays
+
+    def prepare(self, batch: Arrays) -> Arrays:
+        """Turn gathered rows of `encode`'s arrays into model inputs."""
+        inputs: Arrays = {}
+        if self.numbers:
+            inputs["numbers"] = _standardise(batch["numbers"], self.numbers)
+        if self.categories:
+            inputs["categories"] = batch["categories"].astype(np.int64)
+        for tensor in self.tensors:
+            values = batch[f"tensor:{tensor.column}"].astype(np.float32)
+            inputs[f"tensor:{tensor.column}"] = (values - np.float32(tensor.mean)) / np.float32(
+                tensor.std
+            )
+        for text in self.texts:
+            inputs[f"tokens:{text.column}"] = batch[f"tokens:{text.column}"].astype(np.int64)
+        return inputs
+
+
+def _number_column(column: pa.ChunkedArray) -> np.ndarray:
+    filled = pc.fill_null(pc.cast(column, pa.float64()), float("nan"))
+    return filled.to_numpy().astype(np.float32)
+
+
+def _standardise(values: np.ndarray, features: tuple[NumberFeature, ...]) -> np.ndarray:
+    missing = np.isnan(values)
+    means = np.array([f.mean for f in features], dtype=np.float32)
+    stds = np.array([f.std for f in features], dtype=np.float32)
+    filled = np.where(missing, means, values)
+    z_scores = np.clip((filled - means) / stds, -MAX_Z_SCORE, MAX_Z_SCORE)
+    ranks = np.stack(
+        [_rank(filled[:, index], feature) for index, feature in enumerate(features)], axis=1
+    )
+    ranks[missing] = 0.0
+    return np.concatenate([z_scores, ranks, missing], axis=1, dtype=np.float32)
+
+
+def _rank(values: np.ndarray, feature: NumberFeature) -> np.ndarray:
+    """Where a value stands among the training rows, from -1 (smallest) to 1 (largest)."""
+    quantiles = np.asarray(feature.quantiles, dtype=np.float64)
+    positions = np.linspace(-1.0, 1.0, len(quantiles))
+    # Repeated quantiles (a column that is mostly one value) share their middle position.
+    knots, inverse = np.unique(quantiles, return_inverse=True)
+    heights = np.bincount(inverse, weights=positions) / np.bincount(inverse)
+    return np.interp(values, knots, heights).astype(np.float32)
+
+
+def _category_column(column: pa.ChunkedArray, feature: CategoryFeature) -> np.ndarray:
+    vocabulary = pa.array(feature.vocabulary, type=pa.string())
+    indices = pc.index_in(category_text(column), value_set=vocabulary)
+    known: np.ndarray = pc.add(pc.fill_null(indices, -1), 1).to_numpy().astype(np.int32)
+    return known
+
+
+def category_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The text under which a value is looked up in a vocabulary."""
+    return pc.cast(column, pa.string())
+
+
+def _token_column(column: pa.ChunkedArray, feature: TextFeature) -> np.ndarray:
+    tokens = np.zeros((len(column), feature.max_tokens), dtype=np.int32)
+    for row, text in enumerate(column.to_pylist()):
+        hashed = _hash_words(text or "", feature.num_buckets)[: feature.max_tokens]
+        tokens[row, : len(hashed)] = hashed
+    return tokens
+
+
+def _hash_words(text: str, num_buckets: int) -> list[int]:
+    words = _WORD.findall(text.lower())
+    grams = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    return [1 + zlib.crc32(gram.encode()) % (num_buckets - 1) for gram in grams]

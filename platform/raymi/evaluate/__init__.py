@@ -1,0 +1,1 @@
+"""Stage 4, how good is it, really: TrainResult -> Evaluation."""

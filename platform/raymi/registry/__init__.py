@@ -1,0 +1,1 @@
+"""Stage 5, which model do we trust: Evaluation -> ModelVersion."""

@@ -1,0 +1,1 @@
+"""Stage 6, who can use it: DeploySpec -> Deployment."""

@@ -1,0 +1,1 @@
+"""What a user may ask for: frozen pydantic models and nothing heavier."""

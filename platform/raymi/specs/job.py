@@ -1,0 +1,19 @@
+"""Everything that can be submitted, told apart by `kind`."""
+
+from __future__ import annotations
+
+from raymi.specs.base import Spec
+from raymi.specs.data import DataSpec
+from raymi.specs.deploy import DeploySpec
+from raymi.specs.sweep import SweepSpec
+from raymi.specs.train import TrainSpec
+
+JobSpec = DataSpec | TrainSpec | SweepSpec | DeploySpec
+
+KINDS: dict[str, type[Spec]] = {
+    "data": DataSpec,
+    "train": TrainSpec,
+    "sweep": SweepSpec,
+    "deploy": DeploySpec,
+}
+"""`kind:` in a file -> the spec it must satisfy."""

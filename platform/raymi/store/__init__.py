@@ -1,0 +1,1 @@
+"""Where things are kept: atomically published artifacts and the database."""

@@ -1,0 +1,1 @@
+"""Stage 2, can a model learn it: TrainSpec -> TrainResult."""
