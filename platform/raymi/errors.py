@@ -10,6 +10,8 @@
     |-- IntegrityError       1  500  bytes on disk are not the bytes that were published
     |-- TrainingError        1  500  a run started and failed; carries a machine-readable reason
     |-- DeploymentError      1  500  an application did not become healthy
+    |-- RequestError         2  4xx  a prediction request is wrong; carries the field
+    |-- OverloadedError      3  503  a server has more to do than it can; carries when to retry
     `-- UnreachableError     3  503  a cluster or server did not answer
 
 Each message is three lines: what happened, why, what to try. The command line, HTTP
@@ -101,6 +103,35 @@ class TrainingError(RaymiError):
 
 class DeploymentError(RaymiError):
     """An application was accepted but did not become healthy."""
+
+
+class RequestError(RaymiError):
+    """A request to a served model cannot be answered, and it is the request's doing.
+
+    `status` is the HTTP status (400, 404, 413, 415, 422, ...); `field` is where in the request
+    the fault lies, such as `rows[3].pixels`, or None when it is the request as a whole.
+    """
+
+    exit_code = 2
+    http_status = 422
+
+    def __init__(
+        self, what: str, *, why: str, fix: str, field: str | None = None, status: int = 422
+    ) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.field = field
+        self.http_status = status
+
+
+class OverloadedError(RaymiError):
+    """A server holds as many requests as it may; the same request is fine a little later."""
+
+    exit_code = 3
+    http_status = 503
+
+    def __init__(self, what: str, *, why: str, fix: str, retry_after_s: int) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.retry_after_s = retry_after_s
 
 
 class UnreachableError(RaymiError):

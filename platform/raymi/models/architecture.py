@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from raymi.store.record import Record
 
@@ -13,5 +13,5 @@ class Architecture(Record):
     name: str
     """An entry of the catalog, or `module:Class` of somebody's own network."""
 
-    arguments: dict[str, JsonValue] = {}
+    arguments: dict[str, JsonValue] = Field(default={})
     """Keyword arguments of the builder."""

@@ -55,9 +55,7 @@ def build_model(
 
 def with_arguments(architecture: Architecture, changes: dict[str, JsonValue]) -> Architecture:
     """The same architecture with some arguments replaced."""
-    return Architecture(
-        name=architecture.name, arguments={**architecture.arguments, **changes}
-    )
+    return Architecture(name=architecture.name, arguments={**architecture.arguments, **changes})
 
 
 def _find(name: str, module: ModuleType | None) -> Builder:

@@ -95,5 +95,3 @@ def _convolution(inputs: int, outputs: int) -> list[nn.Module]:
         nn.GroupNorm(groups, outputs),
         nn.GELU(),
     ]
-
-

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from raymi.errors import SpecError
 from raymi.specs.base import Spec
 from raymi.specs.job import KINDS, JobSpec
-from raymi.specs.paths import NoSuchField, assign, closest, nested_model, require_field
+from raymi.specs.paths import NoSuchFieldError, assign, closest, nested_model, require_field
 from raymi.specs.yaml_text import dump, parse
 
 
@@ -100,9 +100,9 @@ def _apply(document: dict[str, Any], override: str, spec_class: type[Spec]) -> N
         path = path.removeprefix(f"{kind}.")
     try:
         if not equals:
-            raise NoSuchField(f"{override!r} has no '='")
+            raise NoSuchFieldError(f"{override!r} has no '='")
         require_field(spec_class, path)
-    except NoSuchField as error:
+    except NoSuchFieldError as error:
         raise SpecError(
             f"--set {override}: not a field of a {kind} spec",
             why=str(error),

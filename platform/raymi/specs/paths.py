@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 
-class NoSuchField(ValueError):
+class NoSuchFieldError(ValueError):
     """A path names a field that the spec does not have."""
 
 
@@ -20,7 +20,7 @@ def require_field(model: type[BaseModel], path: str) -> FieldInfo | None:
     """Return the field a path leads to; None for a key inside a free-form mapping.
 
     Raises:
-        NoSuchField: With the closest field that does exist.
+        NoSuchFieldError: With the closest field that does exist.
     """
     current: type[BaseModel] | None = model
     info: FieldInfo | None = None
@@ -29,9 +29,11 @@ def require_field(model: type[BaseModel], path: str) -> FieldInfo | None:
         if current is None:
             if info is not None and _is_mapping(info.annotation):
                 return None
-            raise NoSuchField(f"{path!r} goes on after {'.'.join(walked)!r}, which has no fields")
+            raise NoSuchFieldError(
+                f"{path!r} goes on after {'.'.join(walked)!r}, which has no fields"
+            )
         if part not in current.model_fields:
-            raise NoSuchField(_no_field(current, part, path))
+            raise NoSuchFieldError(_no_field(current, part, path))
         info = current.model_fields[part]
         current = nested_model(info.annotation)
         walked.append(part)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
-from pydantic import JsonValue, model_validator
+from pydantic import (
+    Field,
+    JsonValue,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from raymi.specs.base import Spec
 from raymi.specs.batch import BatchSpec
@@ -113,7 +120,7 @@ class TrainSpec(Spec):
     seed: NonNegativeInt = 0
     """Decides initial weights, row order and dropout; nothing else is random."""
 
-    model: dict[str, JsonValue] = {}
+    model: dict[str, JsonValue] = Field(default={})
     """Arguments for the problem's architecture, over the problem's own defaults."""
 
     @field_validator("data", mode="before")

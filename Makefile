@@ -1,0 +1,50 @@
+# Everything below works on a fresh clone: each target makes what it needs, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format test-unit test-ray clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make the virtual environment with pinned dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Raymi needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (some minutes the first time)"
+	@$(PIP) install --quiet --constraint constraints.txt torch
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Sweep, register, promote and serve the digits model, then check every answer (KEEP=1 leaves it up)
+	@$(BIN)/python jobs/demo.py $(if $(KEEP),--keep)
+
+check: $(STAMP) ## Lint, format, types, layers and the shape of the tree
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=platform $(BIN)/lint-imports --no-cache
+	@$(BIN)/pytest -q tests/architecture
+
+test: check ## Everything: check, then all tests
+	@$(BIN)/pytest tests/unit tests/contract tests/docs
+	@$(BIN)/pytest tests/integration tests/e2e
+
+test-unit: $(STAMP) ## The fast tiers only: no Ray, seconds
+	@$(BIN)/pytest tests/unit tests/contract tests/architecture tests/docs
+
+test-ray: $(STAMP) ## The tiers that start Ray: integration and end to end
+	@$(BIN)/pytest tests/integration tests/e2e
+
+format: $(STAMP) ## Rewrite files in the project's style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove the virtual environment, caches and local state
+	rm -rf $(VENV) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis

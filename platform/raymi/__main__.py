@@ -1,0 +1,5 @@
+"""`python -m raymi` is the command line."""
+
+from raymi.cli.main import main
+
+main()

@@ -1,0 +1,125 @@
+"""What each known accelerator can compute with, by Ray's name for it.
+
+Sources: AMD's ROCm precision-support tables (gfx942, gfx950) and NVIDIA's architecture
+whitepapers. A precision is listed once the hardware multiplies matrices in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from raymi.errors import CapabilityError
+from raymi.specs.paths import closest
+from raymi.specs.precision import Precision
+
+Vendor = Literal["cpu", "amd", "nvidia"]
+
+_EVERYWHERE = frozenset({Precision.FP32})
+_HALF = _EVERYWHERE | {Precision.FP16}
+_MODERN = _HALF | {Precision.BF16}
+_TENSOR_FLOAT = _MODERN | {Precision.TF32}
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One kind of device."""
+
+    name: str
+    """Ray's spelling, or `cpu`."""
+
+    vendor: Vendor
+    """Who made it; `cpu` when there is none."""
+
+    architecture: str
+    """Compiler target: `gfx942`, `sm_90`, `cpu`."""
+
+    precisions: frozenset[Precision]
+    """Precision policies it can train with."""
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether Ray must reserve a GPU for each worker."""
+        return self.vendor != "cpu"
+
+    @property
+    def collective_backend(self) -> str:
+        """torch.distributed backend; on ROCm `nccl` is RCCL."""
+        return "nccl" if self.is_gpu else "gloo"
+
+
+CPU = Accelerator("cpu", "cpu", "cpu", _MODERN)
+
+
+def _amd(names: str, architecture: str, precisions: frozenset[Precision]) -> list[Accelerator]:
+    return [Accelerator(name, "amd", architecture, precisions) for name in names.split()]
+
+
+def _nvidia(names: str, architecture: str, precisions: frozenset[Precision]) -> list[Accelerator]:
+    return [Accelerator(name, "nvidia", architecture, precisions) for name in names.split()]
+
+
+CATALOG: dict[str, Accelerator] = {
+    accelerator.name: accelerator
+    for accelerator in [
+        CPU,
+        *_amd("AMD-Instinct-MI100", "gfx908", _MODERN),
+        *_amd("AMD-Instinct-MI210 AMD-Instinct-MI250 AMD-Instinct-MI250X", "gfx90a", _MODERN),
+        *_amd(
+            "AMD-Instinct-MI300A AMD-Instinct-MI300X-OAM AMD-Instinct-MI300X-HF "
+            "AMD-Instinct-MI308X-OAM AMD-Instinct-MI325X-OAM",
+            "gfx942",
+            _TENSOR_FLOAT,
+        ),
+        # CDNA4 dropped the xf32 instructions; torch would emulate them.
+        *_amd("AMD-Instinct-MI350X-OAM AMD-Instinct-MI355X-OAM", "gfx950", _MODERN),
+        *_nvidia("V100", "sm_70", _HALF),
+        *_nvidia("T4", "sm_75", _HALF),
+        *_nvidia("A100 A30", "sm_80", _TENSOR_FLOAT),
+        *_nvidia("A10G A10 A40", "sm_86", _TENSOR_FLOAT),
+        *_nvidia("L4 L40S", "sm_89", _TENSOR_FLOAT),
+        *_nvidia("H100 H200 GH200", "sm_90", _TENSOR_FLOAT),
+        *_nvidia("B200 GB200", "sm_100", _TENSOR_FLOAT),
+    ]
+}
+
+
+def find(name: str) -> Accelerator:
+    """Look an accelerator up by Ray's name.
+
+    Raises:
+        CapabilityError: Nothing is known about it.
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    raise CapabilityError(
+        f"resources.accelerator: unknown accelerator {name!r}",
+        why="nothing is known about what it can compute",
+        fix=closest(name, list(CATALOG)),
+    )
+
+
+def require_precision(accelerator: Accelerator, precision: Precision) -> None:
+    """Refuse what the accelerator cannot do.
+
+    Raises:
+        CapabilityError: With the reason and the precisions that work.
+    """
+    if precision in accelerator.precisions:
+        return
+    able = ", ".join(p.value for p in Precision if p in accelerator.precisions)
+    raise CapabilityError(
+        f"precision: {precision.value} cannot be used on {accelerator.name}",
+        why=_reason(accelerator, precision),
+        fix=f"use one of: {able}",
+    )
+
+
+def _reason(accelerator: Accelerator, precision: Precision) -> str:
+    if precision is Precision.FP8:
+        if not accelerator.is_gpu:
+            return "CPUs have no fp8 matrix instructions"
+        return "there is no fp8 training path yet"
+    if precision is Precision.TF32:
+        return f"{accelerator.architecture} has no tf32 matrix instructions"
+    return f"{accelerator.architecture} has no {precision.value} matrix instructions"

@@ -1,0 +1,123 @@
+"""Ray Tune's part of a sweep: start trials, stop hopeless ones, bring every outcome back."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from raymi.errors import TrainingError
+from raymi.specs.sweep import SchedulerName, SweepSpec
+from raymi.sweep.concurrency import TRIAL_RESOURCES
+from raymi.sweep.decision import HIGHER_IS_BETTER
+from raymi.sweep.trial import TRIAL_FILE, Status, Trial
+from raymi.train.events import EVENTS_FILE, EventLog, read_events
+from raymi.train.failure import CONSEQUENCES, Reason
+from raymi.train.launch import launch
+from raymi.train.objective import primary_metric
+from raymi.train.plan import TrainPlan
+from raymi.train.result import Provenance
+from raymi.train.stage import finish
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """A trial that can run, and its run."""
+
+    trial: Trial
+    plan: TrainPlan
+
+
+def run_trials(
+    plans: Sequence[TrialPlan],
+    *,
+    spec: SweepSpec,
+    sweep_dir: Path,
+    num_concurrent: int,
+    provenance: Provenance,
+) -> list[Trial]:
+    """Run every plan; a trial that fails is a row, and the others go on."""
+    metric = primary_metric(plans[0].plan.preprocessing.target)
+    documents = [
+        {"trial": p.trial.model_dump_json(), "plan": p.plan.model_dump_json()} for p in plans
+    ]
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(
+                _run_trial, documents=documents, provenance=provenance.model_dump_json()
+            ),
+            TRIAL_RESOURCES,
+        ),
+        param_space={"position": tune.grid_search(list(range(len(plans))))},
+        tune_config=tune.TuneConfig(
+            metric=metric,
+            mode="max" if HIGHER_IS_BETTER[metric] else "min",
+            max_concurrent_trials=num_concurrent,
+            scheduler=_scheduler(spec),
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(name="tune", storage_path=str(sweep_dir), verbose=0),
+    )
+    tuner.fit()
+    return [_outcome(p) for p in plans]
+
+
+def _scheduler(spec: SweepSpec) -> TrialScheduler:
+    if spec.scheduler.name is SchedulerName.FIFO:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch",
+        max_t=spec.train.epochs,
+        grace_period=min(spec.scheduler.grace_epochs, spec.train.epochs),
+        reduction_factor=spec.scheduler.reduction_factor,
+    )
+
+
+def _run_trial(config: dict[str, Any], *, documents: list[dict[str, str]], provenance: str) -> None:
+    """One trial, in its own process on the cluster."""
+    document = documents[config["position"]]
+    trial = Trial.model_validate_json(document["trial"])
+    plan = TrainPlan.model_validate_json(document["plan"])
+    try:
+        outcome, attempts = launch(plan, callbacks=[TuneReportCallback()])
+        result = finish(
+            plan,
+            outcome,
+            attempts=attempts,
+            provenance=Provenance.model_validate_json(provenance),
+        )
+        ended = trial.model_copy(update={"status": Status.SUCCEEDED, "result": result})
+    except TrainingError as error:
+        ended = _failed(trial, Reason(error.reason), error.why)
+    except Exception as error:  # noqa: BLE001 - a trial's accident must not end the sweep
+        EventLog(Path(plan.run_dir) / EVENTS_FILE).append(
+            "failure", reason=Reason.ERROR.value, retry=False, traceback=traceback.format_exc()
+        )
+        ended = _failed(trial, Reason.ERROR, f"{type(error).__name__}: {error}")
+    ended.save(Path(plan.run_dir) / TRIAL_FILE)
+
+
+def _failed(trial: Trial, reason: Reason, detail: str) -> Trial:
+    return trial.model_copy(
+        update={"status": Status.FAILED, "reason": reason.value, "detail": detail}
+    )
+
+
+def _outcome(plan: TrialPlan) -> Trial:
+    """What a trial left behind; nothing means that Tune stopped it, or lost it."""
+    run_dir = Path(plan.plan.run_dir)
+    if (run_dir / TRIAL_FILE).is_file():
+        return Trial.load(run_dir / TRIAL_FILE)
+    epochs = [event for event in read_events(run_dir / EVENTS_FILE) if event["event"] == "epoch"]
+    reason = Reason.STOPPED_EARLY if epochs else Reason.WORKER_DIED
+    detail = f"{CONSEQUENCES[reason].sentence}, after {len(epochs)} epochs"
+    status = Status.STOPPED if epochs else Status.FAILED
+    return plan.trial.model_copy(
+        update={"status": status, "reason": reason.value, "detail": detail}
+    )

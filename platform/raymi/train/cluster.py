@@ -1,0 +1,63 @@
+"""This job's connection to its Ray cluster: joined once, quietly, with the token kept on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import ray
+
+from raymi.errors import UnreachableError
+from raymi.train.admission import Resources
+
+# How often the Train controller looks at its workers. Ray's 2 s adds up to seconds of waiting
+# at each start and end of a worker group, and a crash in between loses the last checkpoint.
+_HEALTH_CHECK_INTERVAL_S = "0.2"
+
+
+def join() -> None:
+    """Connect to the cluster this job was submitted to, or start a private one.
+
+    Raises:
+        UnreachableError: `RAY_ADDRESS` leads nowhere.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_INTERVAL_S)
+    logging.getLogger("ray").setLevel(logging.WARNING)
+    # A stale note of some other cluster on this machine must not be followed by accident.
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _worker_variables()},
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise UnreachableError(
+            f"no Ray cluster at {address}",
+            why=str(error).strip().splitlines()[-1],
+            fix='start one with `raymi up`, then `eval "$(raymi env)"`',
+        ) from error
+    # With several clusters on one machine Ray's own helpers guess, and guess wrong: the cleaner
+    # of a stopped trial's placement group then dies and the sweep waits for ever.
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def nodes() -> list[Resources]:
+    """Total resources of each live node."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def code_package() -> str | None:
+    """Content hash of the working directory that was uploaded with this job."""
+    runtime_env: dict[str, Any] = dict(ray.get_runtime_context().runtime_env)
+    uri = runtime_env.get("working_dir")
+    return str(uri) if uri else None
+
+
+def _worker_variables() -> dict[str, str]:
+    names = ("RAYMI_HOME", "RAYMI_STORE", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S")
+    return {name: os.environ[name] for name in names if name in os.environ}

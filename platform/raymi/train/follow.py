@@ -1,0 +1,82 @@
+"""Print what happens in running runs, one line at a time, while their driver waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from raymi.train.events import Event, EventReader
+
+_POLL_INTERVAL_S = 0.3
+
+
+@contextmanager
+def follow(logs: Mapping[str, Path], say: Callable[[str], None]) -> Iterator[None]:
+    """Follow event logs in the background until the block ends.
+
+    Args:
+        logs: Prefix of each printed line -> the log it comes from.
+        say: Receives the lines.
+    """
+    readers = {prefix: EventReader(path) for prefix, path in logs.items()}
+    stopped = threading.Event()
+
+    def drain() -> None:
+        for prefix, reader in readers.items():
+            for event in reader.new_events():
+                if line := format_event(event):
+                    say(f"{prefix}{line}")
+
+    def poll() -> None:
+        while not stopped.wait(_POLL_INTERVAL_S):
+            drain()
+
+    thread = threading.Thread(target=poll, name="follow-events", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+        drain()
+
+
+def format_event(event: Event) -> str | None:
+    """One line for people; None for events that are only for the record."""
+    match event["event"]:
+        case "attempt":
+            resumed = f", resumed at step {event['step']}" if event["step"] else ""
+            return f"{event['num_workers']} workers ready, {event['total_steps']} steps{resumed}"
+        case "progress":
+            return (
+                f"epoch {event['epoch']}/{event['num_epochs']}  "
+                f"step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  "
+                f"{event['samples_per_s']:,.0f} samples/s  eta {format_seconds(event['eta_s'])}"
+            )
+        case "epoch":
+            scores = "  ".join(
+                f"{name} {event[name]:.4f}" for name in ("accuracy", "rmse") if name in event
+            )
+            return f"epoch {event['epoch']} done: validation loss {event['loss']:.4f}  {scores}"
+        case "failure":
+            after = "going back to the newest checkpoint" if event["retry"] else "giving up"
+            return f"failed ({event['reason']}): {after}"
+        case "finished":
+            return (
+                f"finished {event['num_steps']} steps in {format_seconds(event['duration_s'])}: "
+                f"{event['samples_per_s']:,.0f} samples/s, "
+                f"peak {event['peak_memory_gib']:.2f} GiB"
+            )
+    return None
+
+
+def format_seconds(seconds: float) -> str:
+    """`42s`, `3m05s`, `2h07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -1,0 +1,37 @@
+"""TrainPlan: everything a worker needs, decided before any worker starts."""
+
+from __future__ import annotations
+
+from raymi.data.preprocessing import Preprocessing
+from raymi.data.version import DatasetVersion
+from raymi.models.architecture import Architecture
+from raymi.specs.train import TrainSpec
+from raymi.store.record import Record
+
+
+class TrainPlan(Record):
+    """One run, ready to launch. Sent to workers as JSON, never as a pickle of ours."""
+
+    run_id: str
+    """Unique; names the run's directory."""
+
+    run_dir: str
+    """Directory every worker can write to."""
+
+    spec: TrainSpec
+    """What was asked for."""
+
+    dataset: DatasetVersion
+    """The rows to learn from."""
+
+    dataset_dir: str
+    """Where the shards are."""
+
+    preprocessing: Preprocessing
+    """Fitted on the training rows."""
+
+    architecture: Architecture
+    """The network, with the spec's arguments applied."""
+
+    accelerator: str
+    """Ray's name of the device each worker gets; `cpu` for none."""
