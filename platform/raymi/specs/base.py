@@ -32,7 +32,12 @@ class Spec(BaseModel):
         Raises:
             pydantic.ValidationError: `raymi.specs.loading` turns it into three lines.
         """
-        return cls.model_validate_json(json.dumps(document))
+        return cls.model_validate_json(json.dumps(cls.expand(document)))
+
+    @classmethod
+    def expand(cls, document: Any) -> Any:
+        """Write out the shorthands a spec allows; most allow none."""
+        return document
 
     def to_document(self) -> dict[str, Any]:
         """Every field, defaults included, as plain JSON values."""

@@ -68,6 +68,9 @@ class CsvSpec(Spec):
     strip: str = " "
     """Characters removed from both ends of every text field."""
 
+    text_columns: tuple[str, ...] = ()
+    """Columns that stay text even if their values look like numbers, truth values or times."""
+
 
 class SplitSpec(Spec):
     """Which share of the rows is held out, for rows whose source names no split."""

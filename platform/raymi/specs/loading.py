@@ -54,6 +54,7 @@ def parse_spec(text: str, *, where: str, overrides: Iterable[str] = ()) -> JobSp
             fix="start from `raymi init` or a file under jobs/",
         )
     spec_class = _class_for(document, where)
+    document = spec_class.expand(document)
     for override in overrides:
         _apply(document, override, spec_class)
     return build_spec(spec_class, document, where=where)
@@ -131,6 +132,13 @@ def _explain(error: ValidationError, spec_class: type[Spec], where: str) -> Spec
             f"{where}: {path}: unknown field{more}",
             why=f"{owner.__name__} has no {first['loc'][-1]!r}",
             fix=closest(str(first["loc"][-1]), names),
+        )
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, NoSuchFieldError):
+        return SpecError(
+            f"{where}: space: not a field of the run{more}",
+            why=message,
+            fix="`raymi explain train` lists every path",
         )
     given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
     return SpecError(

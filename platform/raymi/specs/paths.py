@@ -57,8 +57,6 @@ def assign(document: dict[str, Any], path: str, value: Any) -> None:
     target = document
     for part in parents:
         below = target.get(part)
-        if isinstance(below, str) and part == "data":
-            below = {"name": below}
         if not isinstance(below, dict):
             below = {}
         target[part] = below
@@ -77,7 +75,9 @@ def field_paths(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 def closest(word: str, choices: list[str]) -> str:
     """A did-you-mean sentence, or the list of choices."""
-    if near := difflib.get_close_matches(word, choices, n=1, cutoff=0.5):
+    near = [choice for choice in choices if word and choice.startswith(word)][:1]
+    near = near or difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    if near:
         return f"did you mean {near[0]!r}?"
     return f"choose one of: {', '.join(sorted(choices))}"
 

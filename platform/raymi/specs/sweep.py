@@ -93,6 +93,13 @@ class SweepSpec(Spec):
             pass
         return self
 
+    @classmethod
+    def expand(cls, document: Any) -> Any:
+        """The reference run may use a run's shorthands."""
+        if isinstance(document, dict) and "train" in document:
+            return document | {"train": TrainSpec.expand(document["train"])}
+        return document
+
     def combinations(self) -> Iterator[dict[str, JsonValue]]:
         """Every point of the space, in the order of the file; the last path varies fastest."""
         for values in itertools.product(*self.space.values()):

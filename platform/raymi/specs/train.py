@@ -5,15 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import (
-    Field,
-    JsonValue,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from raymi.specs.base import Spec
 from raymi.specs.batch import BatchSpec
@@ -123,10 +115,12 @@ class TrainSpec(Spec):
     model: dict[str, JsonValue] = Field(default={})
     """Arguments for the problem's architecture, over the problem's own defaults."""
 
-    @field_validator("data", mode="before")
     @classmethod
-    def _accept_a_bare_name(cls, value: Any) -> Any:
-        return {"name": value} if isinstance(value, str) else value
+    def expand(cls, document: Any) -> Any:
+        """`data: digits` means the imported dataset of that name."""
+        if isinstance(document, dict) and isinstance(document.get("data"), str):
+            return document | {"data": {"name": document["data"]}}
+        return document
 
     @model_validator(mode="after")
     def _batch_divides_evenly(self) -> Self:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from raymi.accelerators.catalog import find
 from raymi.data import stage as data_stage
 from raymi.errors import CapabilityError, RaymiError
 from raymi.specs.data import DataSpec
@@ -45,35 +46,13 @@ def run(spec: SweepSpec, *, store_dir: Path, say: Callable[[str], None]) -> Swee
     sweep_dir = store_dir / "sweeps" / sweep_id
     sweep_dir.mkdir(parents=True)
     (sweep_dir / SPEC_FILE).write_text(resolved_yaml(spec), encoding="utf-8")
-    accelerator = admit(plans[0].plan.spec, cluster.nodes())
-    provenance = collect_provenance(accelerator, code_package=cluster.code_package())
-    num_concurrent = max_concurrent_trials(
-        [p.plan.spec for p in plans],
-        accelerator,
-        cluster.nodes(),
-        limit=spec.max_concurrent_trials,
-    )
-    say(f"sweep {sweep_id}: {len(plans)} trials, {num_concurrent} at a time")
     for trial, error in impossible:
-        say(f"trial {trial.index + 1} {trial.label}: not started, {error.why}")
-    for plan in plans:
-        open_run(plan.plan)
-    logs = {
-        f"[{p.trial.index + 1}/{len(plans) + len(impossible)} {p.trial.label}] ": Path(
-            p.plan.run_dir
-        )
-        / EVENTS_FILE
-        for p in plans
-    }
-    with follow(logs, say):
-        finished = run_trials(
-            plans,
-            spec=spec,
-            sweep_dir=sweep_dir,
-            num_concurrent=num_concurrent,
-            provenance=provenance,
-        )
-    trials = sorted([*finished, *(trial for trial, _ in impossible)], key=lambda t: t.index)
+        say(f"trial {trial.index + 1} ({trial.label}) is not started: {error.why}")
+    trials = [
+        *_run(spec, plans, sweep_dir=sweep_dir, say=say),
+        *(trial for trial, _ in impossible),
+    ]
+    trials.sort(key=lambda trial: trial.index)
     result = SweepResult(
         sweep_id=sweep_id,
         sweep_dir=str(sweep_dir),
@@ -90,6 +69,32 @@ def run(spec: SweepSpec, *, store_dir: Path, say: Callable[[str], None]) -> Swee
     result.save(sweep_dir / SWEEP_FILE)
     say(f"sweep {sweep_id} finished in {format_seconds(result.duration_s)}")
     return result
+
+
+def _run(
+    spec: SweepSpec, plans: Sequence[TrialPlan], *, sweep_dir: Path, say: Callable[[str], None]
+) -> list[Trial]:
+    """Run the trials that can run, and print what happens in them."""
+    nodes = cluster.nodes()
+    accelerator = find(plans[0].plan.accelerator)
+    num_concurrent = max_concurrent_trials(
+        [p.plan.spec for p in plans], accelerator, nodes, limit=spec.max_concurrent_trials
+    )
+    say(f"sweep {sweep_dir.name}: {len(plans)} trials, {num_concurrent} at a time")
+    for plan in plans:
+        open_run(plan.plan)
+    logs = {
+        f"[trial {p.trial.index + 1}: {p.trial.label}] ": Path(p.plan.run_dir) / EVENTS_FILE
+        for p in plans
+    }
+    with follow(logs, say):
+        return run_trials(
+            plans,
+            spec=spec,
+            sweep_dir=sweep_dir,
+            num_concurrent=num_concurrent,
+            provenance=collect_provenance(accelerator, code_package=cluster.code_package()),
+        )
 
 
 def _pin_data(spec: SweepSpec, store_dir: Path) -> SweepSpec:

@@ -132,10 +132,9 @@ class Worker:
         metrics = self._validate()
         if self.is_chief:
             self.log.append("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
-        self._report(
-            {"epoch": epoch + 1, **metrics},
-            save=self._agreed(self.pace.is_epoch_checkpoint_due(self.state.step)),
-        )
+        save = self._agreed(self.pace.is_epoch_checkpoint_due(self.state.step))
+        if self._agreed(save or self.pace.is_report_due(self.state.step)):
+            self._report({"epoch": epoch + 1, **metrics}, save=save)
         return metrics
 
     def _step(self, rows: np.ndarray) -> Tensor:
@@ -214,8 +213,8 @@ class Worker:
                     fingerprint=self.spec.fingerprint(),
                     elapsed_s=self.pace.elapsed_s(),
                 )
-            if save or metrics:
-                self.launcher.report(metrics, directory)
+            self.launcher.report(metrics, directory)
+        self.pace.reported()
         if save:
             self.pace.saved()
             if self.is_chief:

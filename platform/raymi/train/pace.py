@@ -10,6 +10,9 @@ from raymi.specs.train import CheckpointSpec
 PROGRESS_INTERVAL_S = 1.0
 """Between two progress events; each costs one wait for the device."""
 
+REPORT_INTERVAL_S = 1.0
+"""Least time between two reports of metrics: each waits for the controller's next look."""
+
 EPOCH_CHECKPOINT_INTERVAL_S = 10.0
 """Least time between two end-of-epoch checkpoints, so that short epochs are not all saving."""
 
@@ -33,6 +36,7 @@ class Pace:
         self._clock = clock
         self._began_at = clock()
         self._progress_at = self._began_at
+        self._reported_at = self._began_at
         self._saved_at = self._began_at
 
     def elapsed_s(self) -> float:
@@ -66,6 +70,15 @@ class Pace:
         if step == self._total_steps:
             return False
         return self._clock() - self._saved_at >= EPOCH_CHECKPOINT_INTERVAL_S
+
+    def is_report_due(self, step: int) -> bool:
+        """Whether schedulers should hear of this epoch; only rank 0's answer counts."""
+        is_last = step == self._total_steps
+        return is_last or self._clock() - self._reported_at >= REPORT_INTERVAL_S
+
+    def reported(self) -> None:
+        """Metrics were just handed over."""
+        self._reported_at = self._clock()
 
     def saved(self) -> None:
         """A checkpoint was just handed over."""

@@ -1,0 +1,96 @@
+"""A sweep is one complete run plus paths into it; every point is a complete run again."""
+
+import itertools
+
+import pytest
+
+from raymi.errors import SpecError
+from raymi.specs.loading import parse_spec, resolved_yaml
+from raymi.specs.sweep import SweepSpec
+from raymi.specs.train import TrainSpec
+
+SWEEP = """
+kind: sweep
+train:
+  name: digits
+  problem: jobs.digits.problem
+  data: digits
+  batch: {global_batch_size: 64, micro_batch_size: 16}
+  resources: {num_workers: 2}
+space:
+  precision: [fp32, bf16]
+  batch.micro_batch_size: [8, 16, 32]
+"""
+
+
+def parse(text: str = SWEEP) -> SweepSpec:
+    spec = parse_spec(text, where="sweep.yaml")
+    assert isinstance(spec, SweepSpec)
+    return spec
+
+
+def test_every_combination_is_one_trial_and_the_last_path_varies_fastest():
+    points = [tuple(point.values()) for point in parse().combinations()]
+
+    assert points == list(itertools.product(["fp32", "bf16"], [8, 16, 32]))
+
+
+def test_a_trial_differs_from_the_reference_only_where_the_space_says():
+    spec = parse()
+
+    trial = spec.trial({"precision": "bf16", "batch.micro_batch_size": 8})
+
+    expected = spec.train.to_document() | {
+        "precision": "bf16",
+        "batch": {"global_batch_size": 64, "micro_batch_size": 8},
+    }
+    assert trial.to_document() == expected
+
+
+def test_a_trial_can_be_submitted_on_its_own():
+    trial = next(parse().trials())
+
+    again = parse_spec(resolved_yaml(trial), where="trial")
+
+    assert isinstance(again, TrainSpec)
+    assert again.fingerprint() == trial.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("precison", "did you mean 'precision'?"),
+        ("batch.micro", "did you mean 'micro_batch_size'?"),
+        ("epochs.many", "has no fields"),
+    ],
+)
+def test_a_path_that_is_no_field_fails_when_the_file_is_read(path, why):
+    with pytest.raises(SpecError) as caught:
+        parse(f"{SWEEP}  {path}: [1]\n")
+
+    assert why in caught.value.why
+
+
+def test_a_combination_that_cannot_run_fails_when_the_file_is_read():
+    with pytest.raises(SpecError) as caught:
+        parse(SWEEP.replace("[8, 16, 32]", "[8, 24]"))
+
+    assert "24 x 2 = 48" in caught.value.why
+
+
+def test_a_value_of_the_wrong_type_fails_when_the_file_is_read():
+    with pytest.raises(SpecError):
+        parse(SWEEP.replace("[8, 16, 32]", "[8, many]"))
+
+
+def test_a_path_without_values_is_refused():
+    with pytest.raises(SpecError) as caught:
+        parse(SWEEP.replace("[8, 16, 32]", "[]"))
+
+    assert "no values" in caught.value.why
+
+
+def test_any_field_can_be_swept():
+    spec = parse(f"{SWEEP}  optimizer.learning_rate: [1e-3, 1e-2]\n  model.hidden: [[8], [16]]\n")
+
+    assert len(list(spec.trials())) == 2 * 3 * 2 * 2
