@@ -13,15 +13,20 @@ Model inputs are a dict of arrays, N rows each:
 
 from __future__ import annotations
 
-import re
-import zlib
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
+from raymi.data.encoding import (
+    category_indices,
+    class_indices,
+    number_targets,
+    number_values,
+    token_ids,
+)
 from raymi.data.tensors import tensor_view
 from raymi.store.record import Record
 
@@ -29,8 +34,6 @@ Arrays = dict[str, np.ndarray]
 
 MAX_Z_SCORE = 8.0
 """Outliers are clipped here: one wild value must not own the gradient."""
-
-_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 class NumberFeature(Record):
@@ -85,6 +88,10 @@ class ClassTarget(Record):
     column: str
     classes: tuple[str | int | bool, ...]
 
+    def labels(self, indices: Iterable[int]) -> list[str | int | bool]:
+        """The classes that outputs stand for."""
+        return [self.classes[index] for index in indices]
+
 
 class NumberTarget(Record):
     """Predict a number; the network sees it standardised."""
@@ -93,6 +100,11 @@ class NumberTarget(Record):
     column: str
     mean: float
     std: float
+
+    def values(self, outputs: np.ndarray) -> np.ndarray:
+        """Undo the standardisation: network outputs in the target's own unit, float64."""
+        restored: np.ndarray = outputs.astype(np.float64) * self.std + self.mean
+        return restored
 
 
 Target = Annotated[ClassTarget | NumberTarget, Field(discriminator="kind")]
@@ -133,18 +145,37 @@ class Preprocessing(Record):
         """Turn columns into compact arrays: once per split, zero-copy for tensors."""
         arrays: Arrays = {}
         if self.numbers:
-            columns = [_number_column(table.column(f.column)) for f in self.numbers]
+            columns = [number_values(table.column(f.column)) for f in self.numbers]
             arrays["numbers"] = np.stack(columns, axis=1)
         if self.categories:
-            columns = [_category_column(table.column(f.column), f) for f in self.categories]
+            columns = [
+                category_indices(table.column(f.column), f.vocabulary) for f in self.categories
+            ]
             arrays["categories"] = np.stack(columns, axis=1)
         for tensor in self.tensors:
             arrays[f"tensor:{tensor.column}"] = tensor_view(
                 table.column(tensor.column), tensor.shape
             )
         for text in self.texts:
-            arrays[f"tokens:{text.column}"] = _token_column(table.column(text.column), text)
+            arrays[f"tokens:{text.column}"] = token_ids(
+                table.column(text.column),
+                num_buckets=text.num_buckets,
+                max_tokens=text.max_tokens,
+            )
         return arrays
+
+    def encode_target(self, table: pa.Table) -> np.ndarray:
+        """Return what the network is trained towards: class indices (int64) or, for
+        regression, standardised numbers (float32); (N,).
+
+        Raises:
+            DataError: A target is missing, or no known class; with its row.
+        """
+        target = self.target
+        column = table.column(target.column)
+        if isinstance(target, ClassTarget):
+            return class_indices(column, target.classes, name=target.column)
+        return number_targets(column, mean=target.mean, std=target.std, name=target.column)
 
     def prepare(self, batch: Arrays) -> Arrays:
         """Turn gathered rows of `encode`'s arrays into model inputs."""
@@ -163,15 +194,10 @@ class Preprocessing(Record):
         return inputs
 
 
-def _number_column(column: pa.ChunkedArray) -> np.ndarray:
-    filled = pc.fill_null(pc.cast(column, pa.float64()), float("nan"))
-    return filled.to_numpy().astype(np.float32)
-
-
 def _standardise(values: np.ndarray, features: tuple[NumberFeature, ...]) -> np.ndarray:
     missing = np.isnan(values)
-    means = np.array([f.mean for f in features], dtype=np.float32)
-    stds = np.array([f.std for f in features], dtype=np.float32)
+    means = np.array([f.mean for f in features])
+    stds = np.array([f.std for f in features])
     filled = np.where(missing, means, values)
     z_scores = np.clip((filled - means) / stds, -MAX_Z_SCORE, MAX_Z_SCORE)
     ranks = np.stack(
@@ -188,30 +214,5 @@ def _rank(values: np.ndarray, feature: NumberFeature) -> np.ndarray:
     # Repeated quantiles (a column that is mostly one value) share their middle position.
     knots, inverse = np.unique(quantiles, return_inverse=True)
     heights = np.bincount(inverse, weights=positions) / np.bincount(inverse)
-    return np.interp(values, knots, heights).astype(np.float32)
-
-
-def _category_column(column: pa.ChunkedArray, feature: CategoryFeature) -> np.ndarray:
-    vocabulary = pa.array(feature.vocabulary, type=pa.string())
-    indices = pc.index_in(category_text(column), value_set=vocabulary)
-    known: np.ndarray = pc.add(pc.fill_null(indices, -1), 1).to_numpy().astype(np.int32)
-    return known
-
-
-def category_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The text under which a value is looked up in a vocabulary."""
-    return pc.cast(column, pa.string())
-
-
-def _token_column(column: pa.ChunkedArray, feature: TextFeature) -> np.ndarray:
-    tokens = np.zeros((len(column), feature.max_tokens), dtype=np.int32)
-    for row, text in enumerate(column.to_pylist()):
-        hashed = _hash_words(text or "", feature.num_buckets)[: feature.max_tokens]
-        tokens[row, : len(hashed)] = hashed
-    return tokens
-
-
-def _hash_words(text: str, num_buckets: int) -> list[int]:
-    words = _WORD.findall(text.lower())
-    grams = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
-    return [1 + zlib.crc32(gram.encode()) % (num_buckets - 1) for gram in grams]
+    ranks: np.ndarray = np.interp(values, knots, heights)
+    return ranks

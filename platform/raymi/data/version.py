@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from raymi.specs.data import Split as Split  # noqa: PLC0414 - part of this module's vocabulary
 from raymi.specs.data import SplitSpec
-from raymi.specs.data import Split as Split
 from raymi.store.record import Record
 
 NUM_QUANTILES = 33
@@ -48,7 +48,10 @@ class ColumnStatistics(Record):
     """Distinct values of a scalar column."""
 
     top_values: tuple[tuple[str | int | bool, int], ...] = ()
-    """Most frequent values of a text, boolean or integer column, with their counts."""
+    """Most frequent values of a column of text, truth values or whole numbers, with counts."""
+
+    mean_words: float | None = None
+    """Average words in a value of a text column."""
 
 
 class Column(Record):

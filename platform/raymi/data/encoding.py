@@ -1,0 +1,113 @@
+"""One column at a time, from Arrow to the compact arrays that preprocessing works on.
+
+A category is looked up by its text, and that text is the same wherever the value comes
+from: `3` (any integer type) and `3.0` are "3", truth values are "true" and "false".
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from raymi.errors import DataError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_SECONDS_PER_DAY = 86_400.0
+
+
+def number_values(column: pa.ChunkedArray) -> np.ndarray:
+    """Numbers as float64, NaN where missing; times as seconds (dates: since 1970, UTC)."""
+    scale = 1.0
+    if pa.types.is_temporal(column.type):
+        scale = _unit_s(column.type)
+        column = pc.cast(column, pa.int32() if column.type.bit_width == 32 else pa.int64())
+    # safe=False: integers beyond 2^53 are rounded, not refused.
+    values = pc.fill_null(pc.cast(column, pa.float64(), safe=False), float("nan")).to_numpy()
+    scaled: np.ndarray = values if scale == 1.0 else values * scale
+    return scaled
+
+
+def _unit_s(data_type: pa.DataType) -> float:
+    if pa.types.is_date32(data_type):
+        return _SECONDS_PER_DAY
+    return _SECONDS["ms" if pa.types.is_date64(data_type) else data_type.unit]
+
+
+def category_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The text under which a value is looked up in a vocabulary."""
+    if not pa.types.is_floating(column.type):
+        return pc.cast(column, pa.string())
+    # Arrow writes 1e10 for a float and 10000000000 for an integer.
+    is_whole = pc.and_(pc.equal(pc.floor(column), column), pc.less(pc.abs(column), 2.0**53))
+    whole = pc.cast(pc.if_else(is_whole, column, 0.0), pa.int64())
+    return pc.if_else(is_whole, pc.cast(whole, pa.string()), pc.cast(column, pa.string()))
+
+
+def category_indices(column: pa.ChunkedArray, vocabulary: tuple[str, ...]) -> np.ndarray:
+    """Index of each value in the vocabulary, from 1; 0 is unknown or missing. int32."""
+    indices = pc.index_in(category_text(column), value_set=pa.array(vocabulary, type=pa.string()))
+    known: np.ndarray = pc.add(pc.fill_null(indices, -1), 1).to_numpy().astype(np.int32)
+    return known
+
+
+def value_text(value: str | int | bool) -> str:
+    """The text of one value, as `category_text` writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def class_indices(
+    column: pa.ChunkedArray, classes: tuple[str | int | bool, ...], *, name: str
+) -> np.ndarray:
+    """Index of each target in the classes; int64.
+
+    Raises:
+        DataError: A target is missing or no known class; with its row.
+    """
+    texts = tuple(value_text(value) for value in classes)
+    indices = category_indices(column, texts).astype(np.int64) - 1
+    if len(indices) and indices.min() < 0:
+        row = int(np.argmin(indices))
+        raise DataError(
+            f"target {name!r}: row {row + 1} is {column[row].as_py()!r}",
+            why=f"it is not one of the {len(classes)} classes the model was made for",
+            fix="correct the row, or train again on data that has this class",
+        )
+    return indices
+
+
+def number_targets(column: pa.ChunkedArray, *, mean: float, std: float, name: str) -> np.ndarray:
+    """Standardised targets; float32.
+
+    Raises:
+        DataError: A target is missing; with its row.
+    """
+    values = number_values(column)
+    if np.isnan(values).any():
+        raise DataError(
+            f"target {name!r}: row {int(np.argmax(np.isnan(values))) + 1} is missing",
+            why="every row to learn from or to score needs a target",
+            fix="leave rows without a target out",
+        )
+    standardised: np.ndarray = ((values - mean) / std).astype(np.float32)
+    return standardised
+
+
+def token_ids(column: pa.ChunkedArray, *, num_buckets: int, max_tokens: int) -> np.ndarray:
+    """Hashed words and word pairs of each text, (N, max_tokens) int32; 0 is padding."""
+    tokens = np.zeros((len(column), max_tokens), dtype=np.int32)
+    for row, text in enumerate(column.to_pylist()):
+        hashed = _hash_words(text or "", num_buckets)[:max_tokens]
+        tokens[row, : len(hashed)] = hashed
+    return tokens
+
+
+def _hash_words(text: str, num_buckets: int) -> list[int]:
+    words = _WORD.findall(text.lower())
+    grams = words + [f"{a} {b}" for a, b in pairwise(words)]
+    return [1 + zlib.crc32(gram.encode()) % (num_buckets - 1) for gram in grams]
