@@ -151,11 +151,9 @@ def _tensor_column(column: pa.ChunkedArray, where: str) -> pa.Array:
         raise _bad_row(where, pc.index(pc.is_null(array), True).as_py(), "it is null")
     if isinstance(array.type, pa.FixedShapeTensorType):
         numbers = _numbers(array.storage.flatten(), where, len(array))
-        permutation = array.type.permutation
-        if permutation is not None and list(permutation) != sorted(permutation):
+        permutation = array.type.permutation or ()
+        if list(permutation) != sorted(permutation):
             return tensor_array(array.to_numpy_ndarray())
-        if numbers.type == array.type.value_type:
-            return array
         return tensor_array(numbers.to_numpy().reshape(len(array), *array.type.shape))
     values, shape = _flattened(array, where)
     numbers = _numbers(values, where, len(array))

@@ -17,8 +17,9 @@ import pyarrow.csv as pa_csv
 
 from raymi.data.formats import decode, empty, read_bytes
 from raymi.data.inference import infer_column
-from raymi.errors import DataError
+from raymi.errors import DataError, SpecError
 from raymi.specs.data import CsvSpec
+from raymi.specs.paths import closest
 
 _MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 1 << 20, 1 << 28
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
@@ -31,10 +32,13 @@ def read_delimited(path: Path, csv: CsvSpec, *, skip_rows: int) -> pa.Table:
     Raises:
         DataError: Ragged, badly quoted, not UTF-8, empty, wrongly delimited, with unusable
             column names, or with a column that is numeric except for a few rows.
+        SpecError: The dialect is impossible, or `text_columns` names no column.
     """
+    _check_dialect(csv)
     content = read_bytes(path)
     names = list(csv.columns) or _header(content, csv, path=path, skip_rows=skip_rows)
     _check_names(names, path=path, given=bool(csv.columns))
+    _check_text_columns(names, csv, path)
     table = _read_as_text(content, names, csv, path=path, skip_rows=skip_rows)
     if table.num_rows == 0:
         raise empty(path)
@@ -72,6 +76,33 @@ def _header(content: bytes, csv: CsvSpec, *, path: Path, skip_rows: int) -> list
     if first is None:
         raise empty(path)
     return [name.strip(csv.strip) for name in first]
+
+
+def _check_dialect(csv: CsvSpec) -> None:
+    special = [csv.delimiter, *([csv.quote] if csv.quote else [])]
+    for character in special:
+        if not character.isascii() or character in "\r\n":
+            raise SpecError(
+                f"csv: {character!r} cannot separate or quote fields",
+                why="delimiter and quote are single ASCII characters other than line ends",
+                fix="convert the file, for example to comma-separated",
+            )
+    if len(set(special)) < len(special):
+        raise SpecError(
+            f"csv: {csv.delimiter!r} cannot be both delimiter and quote",
+            why="a field could not be told from its end",
+            fix="change one of them, or set `csv.quote: null` (--no-quote)",
+        )
+
+
+def _check_text_columns(names: list[str], csv: CsvSpec, path: Path) -> None:
+    for name in csv.text_columns:
+        if name not in names:
+            raise SpecError(
+                f"csv.text_columns: no column {name!r} in {path}",
+                why=f"the columns are {', '.join(names)}",
+                fix=closest(name, names),
+            )
 
 
 def _check_names(names: list[str], *, path: Path, given: bool) -> None:
@@ -168,7 +199,7 @@ def _check_delimiter(table: pa.Table, csv: CsvSpec, path: Path) -> None:
         counts = {field.count(delimiter) for field in fields}
         if delimiter != csv.delimiter and len(counts) == 1 and counts != {0}:
             raise DataError(
-                f"{path}: one column, {fields[0]!r}",
+                f"{path}: one column, {_shortened(fields[0])!r}",
                 why=f"every row holds {name}, so that is probably the delimiter",
                 fix=f"pass --delimiter {delimiter!r} (`csv.delimiter`)",
             )

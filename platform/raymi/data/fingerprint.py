@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raymi.data.hashing import integer_view
-from raymi.data.tensors import tensor_shape, tensor_view
+from raymi.data.tensors import tensor_shape, tensor_view, type_text
 from raymi.specs.data import Split
 
 _FORMAT = 1
@@ -29,7 +29,7 @@ def content_fingerprint(tables: Mapping[Split, pa.Table], *, target: str | None)
     header = {
         "format": _FORMAT,
         "target": target,
-        "columns": [[field.name, str(field.type)] for field in schema],
+        "columns": [[field.name, type_text(field.type)] for field in schema],
         "num_rows": [tables[split].num_rows for split in Split],
     }
     digest = hashlib.sha256(json.dumps(header).encode())

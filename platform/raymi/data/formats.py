@@ -10,6 +10,8 @@ from raymi.errors import DataError, NotFoundError
 from raymi.specs.data import FileFormat
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_HEAD_BYTES = 1024
 
 _SUFFIXES = {
     ".parquet": FileFormat.PARQUET,
@@ -95,9 +97,14 @@ def decode(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if b"\0" in content[:_HEAD_BYTES] and not content.startswith(_UTF16_MARKS):
+            raise DataError(
+                f"{path}: not a text file",
+                why="it holds binary data",
+                fix="check the path, or say what it is with `format` (--format)",
+            ) from error
         line = content.count(b"\n", 0, error.start) + 1
-        is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-        encoding = "UTF-16" if is_utf16 else "ISO-8859-1"
+        encoding = "UTF-16" if content.startswith(_UTF16_MARKS) else "ISO-8859-1"
         raise DataError(
             f"{path}: line {line} is not UTF-8 text",
             why=f"byte 0x{content[error.start]:02x} at offset {error.start} cannot be decoded",

@@ -70,7 +70,7 @@ def list_datasets(store_dir: Path) -> list[DatasetVersion]:
 
 def _versions(store_dir: Path, name: str) -> list[DatasetVersion]:
     root = store_dir / "datasets" / name
-    if not root.is_dir():
+    if Path(name).name != name or not root.is_dir():
         return []
     versions = [_load(path) for path in root.iterdir() if _KEY.fullmatch(path.name)]
     return sorted(versions, key=lambda version: (version.imported_at, version.fingerprint))

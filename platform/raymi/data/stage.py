@@ -16,9 +16,9 @@ from raymi.data.library import DATASET_FILE, dataset_dir, open_dataset
 from raymi.data.reading import describe_source, read_source
 from raymi.data.shards import write_shards
 from raymi.data.splitting import SPLITS, assign_splits
-from raymi.data.tensors import tensor_shape
+from raymi.data.tensors import tensor_shape, type_text
 from raymi.data.version import Column, DatasetVersion, SourceFile
-from raymi.errors import ConflictError, DataError, SpecError
+from raymi.errors import ConflictError, DataError, IntegrityError, SpecError
 from raymi.specs.data import DataSpec, Split
 from raymi.specs.paths import closest
 from raymi.store.artifacts import staging
@@ -36,6 +36,7 @@ def run(spec: DataSpec, *, store_dir: Path) -> DatasetVersion:
         NotFoundError: A source, or the dataset looked up, does not exist.
         SpecError: The target is not a column.
         ConflictError: The content is not the `version` that the spec pins.
+        IntegrityError: The content was imported before, and has been damaged since.
     """
     if not spec.sources:
         return _look_up(spec, store_dir)
@@ -54,7 +55,17 @@ def run(spec: DataSpec, *, store_dir: Path) -> DatasetVersion:
             for file in describe_source(source, root=root, num_rows=table.num_rows)
         ]
         _publish(spec, splits, files, fingerprint=fingerprint, directory=directory)
-    version, _ = open_dataset(store_dir, spec.name, fingerprint)
+    return _opened(spec.name, fingerprint, store_dir)
+
+
+def _opened(name: str, fingerprint: str, store_dir: Path) -> DatasetVersion:
+    try:
+        version, _ = open_dataset(store_dir, name, fingerprint)
+    except IntegrityError as error:
+        directory = dataset_dir(store_dir, name, fingerprint)
+        raise IntegrityError(
+            error.what, why=error.why, fix=f"delete {directory} and import again"
+        ) from error
     return version
 
 
@@ -147,7 +158,7 @@ def _describe(splits: Tables) -> tuple[Column, ...]:
     return tuple(
         Column(
             name=field.name,
-            type=str(field.type),
+            type=type_text(field.type),
             shape=tensor_shape(field.type),
             statistics={
                 split: describe_column(table.column(field.name)) for split, table in splits.items()

@@ -39,6 +39,19 @@ def tensor_shape(data_type: pa.DataType) -> tuple[int, ...]:
     return ()
 
 
+def type_text(data_type: pa.DataType) -> str:
+    """A type as text that does not change between Arrow releases and file formats.
+
+    >>> type_text(pa.list_(pa.uint8(), 64)), type_text(pa.fixed_shape_tensor(pa.uint8(), [8, 8]))
+    ('fixed_size_list<uint8>[64]', 'fixed_shape_tensor<uint8>[8,8]')
+    """
+    shape = ",".join(map(str, tensor_shape(data_type)))
+    if not shape:
+        return str(data_type)
+    kind = "fixed_size_list" if pa.types.is_fixed_size_list(data_type) else "fixed_shape_tensor"
+    return f"{kind}<{value_type(data_type)}>[{shape}]"
+
+
 def value_type(data_type: pa.DataType) -> pa.DataType:
     """Arrow type of the numbers inside a fixed-shape column."""
     return data_type.value_type
