@@ -1,0 +1,69 @@
+"""Stage 5: make a judged run a model version that can be promoted and served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raymi.data.library import open_dataset
+from raymi.evaluate.result import Evaluation
+from raymi.registry.actor import current_user
+from raymi.registry.bundle import serving_hints, write_bundle
+from raymi.registry.own_code import source_of
+from raymi.registry.protocol import ModelStore
+from raymi.registry.signature import derive_signature
+from raymi.registry.version import ModelSummary, ModelVersion
+from raymi.settings import settings
+from raymi.train.loop import MODEL_FILE
+from raymi.train.result import TrainResult
+
+
+def run(
+    result: TrainResult,
+    evaluation: Evaluation,
+    *,
+    store: ModelStore,
+    store_dir: Path | None = None,
+) -> ModelVersion:
+    """Register a run under its spec's name; it becomes the candidate.
+
+    Args:
+        result: The run.
+        evaluation: Its judgement.
+        store: The registry.
+        store_dir: Where the dataset is; unset: this process's store.
+
+    Raises:
+        NotFoundError: The dataset is gone.
+        SpecError: The network's own file cannot travel with the bundle.
+    """
+    # The evaluation has just read every byte of it.
+    dataset, _ = open_dataset(
+        store_dir or settings().store_dir,
+        result.dataset["name"],
+        result.dataset["fingerprint"],
+        check=False,
+    )
+    signature = derive_signature(result.preprocessing, dataset)
+    source = source_of(result.architecture)
+    hints = serving_hints(result)
+    summary = ModelSummary(
+        run_id=result.run_id,
+        metrics=evaluation.metrics,
+        primary_metric=evaluation.primary_metric,
+        interval=evaluation.interval,
+        precision=hints.precision,
+        micro_batch_size=hints.max_batch_size,
+        dataset=result.dataset,
+    )
+
+    def write(directory: Path) -> None:
+        write_bundle(
+            directory,
+            result=result,
+            evaluation=evaluation,
+            signature=signature,
+            weights=Path(result.run_dir) / MODEL_FILE,
+            module_source=source,
+        )
+
+    return store.register(result.spec["name"], summary, write, by=current_user())
