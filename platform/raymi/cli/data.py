@@ -51,7 +51,8 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
         str | None, typer.Option(help="Names, if there is no header: a,b,c", rich_help_panel=_CSV)
     ] = None,
     null_value: Annotated[
-        list[str] | None, typer.Option(help="Means missing; repeatable.", rich_help_panel=_CSV)
+        list[str] | None,
+        typer.Option(help="Means missing, instead of the usual; repeatable.", rich_help_panel=_CSV),
     ] = None,
     text_column: Annotated[
         list[str] | None, typer.Option(help="Stays text; repeatable.", rich_help_panel=_CSV)

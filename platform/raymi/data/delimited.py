@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv as csv_module
 import io
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,7 +50,40 @@ def read_delimited(path: Path, csv: CsvSpec, *, skip_rows: int) -> pa.Table:
         text = _with_nulls(_stripped(column, csv), csv)
         typed = name not in csv.text_columns
         columns[name] = infer_column(text, name=name, where=str(path)) if typed else text
+    if not csv.columns:
+        _check_first_row(columns, path)
     return pa.table(columns)
+
+
+def _check_first_row(columns: dict[str, pa.ChunkedArray], path: Path) -> None:
+    """Refuse a header that is a row like the others: the file has none.
+
+    It is one if it fits every column's type, and a name is also a value of its own column.
+    Numbers alone do not say much, for years and counters (1990, 1991, ...) do name columns.
+    """
+    texts = {name: column for name, column in columns.items() if column.type == pa.string()}
+    numbers = [_as_number(name) for name in columns if name not in texts]
+    if None in numbers:
+        return
+    if texts:
+        is_row = any(pc.any(pc.equal(column, name)).as_py() for name, column in texts.items())
+    else:
+        steps = {b - a for a, b in pairwise(number for number in numbers if number is not None)}
+        is_row = steps not in (set(), {1.0})
+    if is_row:
+        raise DataError(
+            f"{path}: the first line is a row, not a header",
+            why=f"{_shortened(', '.join(columns))!r} has values like those below it",
+            fix="name the columns with --columns a,b,c (`csv.columns`); if it is the header "
+            "all the same, add --skip-rows 1",
+        )
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _header(content: bytes, csv: CsvSpec, *, path: Path, skip_rows: int) -> list[str]:

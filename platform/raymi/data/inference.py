@@ -16,7 +16,7 @@ _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _COMMA_NUMBER = r"^[-+]?\d+(,\d+)+(\.\d+)?$"
 _LEADING_ZERO = r"^[-+]?0\d"
 _TRUE = pa.array(["true", "True", "TRUE"])
-_FALSE = pa.array(["false", "False", "FALSE"])
+_TRUTH = pa.array(["true", "True", "TRUE", "false", "False", "FALSE"])
 _TIMES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 MIN_NUMERIC_SHARE = 0.99
@@ -46,8 +46,8 @@ def infer_column(text: pa.ChunkedArray, *, name: str, where: str) -> pa.ChunkedA
     for number in (pa.int64(), pa.float64()):
         if (column := _cast(text, number)) is not None:
             return column
-    if _all(pc.or_(_is_in(text, _TRUE), _is_in(text, _FALSE))):
-        return pc.if_else(pc.is_valid(text), _is_in(text, _TRUE), None)
+    if _all(pc.is_in(text.drop_null(), value_set=_TRUTH)):
+        return pc.if_else(pc.is_valid(text), pc.is_in(text, value_set=_TRUE), None)
     column = _infer_time(text)
     if column is text:
         _refuse_nearly_numeric(text, name=name, where=where)
@@ -87,10 +87,6 @@ def _refuse_nearly_numeric(text: pa.ChunkedArray, *, name: str, where: str) -> N
         why=f"{num_numbers} of the column's {num_values} values are numbers, so this looks wrong",
         fix=f"{advice}; if the column is text, name it in `csv.text_columns` (--text-column)",
     )
-
-
-def _is_in(text: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
-    return pc.is_in(text, value_set=values)
 
 
 def _any(mask: pa.ChunkedArray) -> bool:
