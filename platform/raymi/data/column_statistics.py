@@ -96,7 +96,8 @@ def _describe_tensor(values: np.ndarray) -> ColumnStatistics:
     blocks = [rows[first : first + _BLOCK_ROWS] for first in range(0, len(rows), _BLOCK_ROWS)]
     mean = sum(float(block.sum(dtype=np.float64)) for block in blocks) / rows.size
     # Two passes: the one-pass formula loses digits when the mean is large.
-    variance = sum(float(np.square(block - mean).sum()) for block in blocks) / rows.size
+    deviations = (np.subtract(block, mean, dtype=np.float64) for block in blocks)
+    variance = sum(float(np.square(block).sum()) for block in deviations) / rows.size
     return ColumnStatistics(
         num_values=len(values),
         num_nulls=0,

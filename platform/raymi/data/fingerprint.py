@@ -53,8 +53,7 @@ def _canonical_bytes(column: pa.ChunkedArray) -> list[bytes | memoryview]:
     if pa.types.is_string(array.type):
         return [validity, *_text_bytes(array.fill_null(""))]
     if pa.types.is_boolean(array.type):
-        truth = pc.cast(array.fill_null(value=False), pa.uint8())
-        return [validity, truth.to_numpy().data]
+        array = pc.cast(array, pa.uint8())
     if pa.types.is_temporal(array.type):
         array = integer_view(array)
     values = array.fill_null(0).to_numpy(zero_copy_only=False)

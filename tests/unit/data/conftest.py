@@ -54,8 +54,9 @@ def import_table(tmp_path: Path, write: Write) -> Callable[..., DatasetVersion]:
     def import_table(
         columns: dict[str, object] | pa.Table, *, target: str | None = None, **fields: object
     ) -> DatasetVersion:
-        table = columns if isinstance(columns, pa.Table) else pa.table(columns)
-        write("table.parquet", table)
+        if not isinstance(columns, pa.Table):
+            columns = pa.table({name: pa.array(values) for name, values in columns.items()})
+        write("table.parquet", columns)
         document = {
             "name": "example",
             "root": str(tmp_path),

@@ -1,6 +1,6 @@
 """Parquet and Arrow files are read whole, and damaged ones are refused by name."""
 
-import datetime
+import datetime as dt
 from decimal import Decimal
 
 import numpy as np
@@ -76,7 +76,7 @@ def test_something_else_is_refused(write, read, content):
         (pa.array([Decimal("1.5"), None]), pa.array([1.5, None])),
         (pa.array(np.array([0.5], np.float16)), pa.array([0.5], pa.float32())),
         (pa.array([1.0, float("nan")]), pa.array([1.0, None])),
-        (pa.array([datetime.date(2024, 1, 1)]), pa.array([datetime.date(2024, 1, 1)])),
+        (pa.array([dt.date(2024, 1, 1)]), pa.array([dt.date(2024, 1, 1)])),
         (pa.array([[1, 2], [3, 4]]), pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2))),
     ],
 )

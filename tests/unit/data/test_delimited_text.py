@@ -1,6 +1,6 @@
 """Delimited text becomes typed columns, or is refused with the file and the row that is wrong."""
 
-import datetime
+import datetime as dt
 import gzip
 
 import pyarrow as pa
@@ -22,8 +22,12 @@ def read(path, *, skip_rows=0, **csv):
         (["1", "2.5", "1e3"], [1.0, 2.5, 1000.0], pa.float64()),
         (["true", "False"], [True, False], pa.bool_()),
         (["true", "NA"], [True, None], pa.bool_()),
-        (["2024-02-29"], [datetime.date(2024, 2, 29)], pa.date32()),
-        (["2024-02-29 10:00:00"], [datetime.datetime(2024, 2, 29, 10)], pa.timestamp("us")),
+        (["2024-02-29"], [dt.date(2024, 2, 29)], pa.date32()),
+        (
+            ["2024-02-29 10:00:00"],
+            [dt.datetime.fromisoformat("2024-02-29T10:00")],
+            pa.timestamp("us"),
+        ),
         (["00501", "10001"], ["00501", "10001"], pa.string()),
         (["one", "2"], ["one", "2"], pa.string()),
         (["?", "7"], [None, 7], pa.int64()),

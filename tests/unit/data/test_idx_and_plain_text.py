@@ -43,7 +43,7 @@ def test_every_value_type_is_read_in_native_byte_order(write_idx, dtype):
         (lambda content: b"PNG" + content[3:], "not an IDX file"),
         (lambda content: content[:2] + b"\x0a" + content[3:], "not an IDX file"),
         (lambda content: gzip.compress(content)[:-4], "damaged gzip"),
-        (lambda content: b"", "no rows"),
+        (lambda content: content[:0], "no rows"),
     ],
 )
 def test_a_damaged_idx_file_is_refused(write_idx, damage, message):
