@@ -1,9 +1,178 @@
-"""Commands of serving."""
+"""Commands of serving: put a model behind an endpoint, list what is there, take it away."""
 
 from __future__ import annotations
 
+import json
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from raymi.cli.output import Json, print_json, print_line, print_table
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from raymi.serve.applications import ServeClient
+    from raymi.serve.stage import Deployment
+    from raymi.specs.deploy import DeploySpec
+
+_SERVE_PORT = 8000
+_TIMEOUT_S = 180.0
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace one field of the deploy spec."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
+    app.command(rich_help_panel="Serving")(deploy)
+    app.command(rich_help_panel="Serving")(undeploy)
+    app.command(rich_help_panel="Serving")(deployments)
+
+
+def deploy(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|FILE", help="NAME@ALIAS, NAME@VERSION, or a deploy spec."),
+    ],
+    overrides: Set = None,
+    name: Annotated[str | None, typer.Option(help="The application; default: the model.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="HTTP port, if this is the cluster's first deployment.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until it must be healthy.")] = _TIMEOUT_S,
+    as_json: Json = False,
+) -> None:
+    """Serve a model over HTTP; an older version of it serves until the new one is ready."""
+    from raymi.registry.store import open_store
+    from raymi.serve import stage
+
+    spec = _deploy_spec(target, [*(overrides or []), *([f"name={name}"] if name else [])])
+    cluster = _cluster()
+    deployment = stage.run(
+        spec,
+        client=cluster.client,
+        store=open_store(),
+        http_options={"host": "127.0.0.1", "port": port or cluster.serve_port},
+        timeout_s=timeout,
+    )
+    if as_json:
+        print_json(deployment.model_dump(mode="json"))
+    else:
+        _print_deployment(deployment)
+
+
+def undeploy(
+    name: Annotated[str, typer.Argument(help="The application, as `raymi deployments` shows it.")],
+    timeout: Annotated[float, typer.Option(help="Seconds it may take to finish.")] = _TIMEOUT_S,
+) -> None:
+    """Take an application away once its requests are answered."""
+    client = _cluster().client
+    client.remove(name)
+    client.wait_until_gone(name, timeout_s=timeout)
+    print_line(f"{name} is not served any more")
+
+
+def deployments(as_json: Json = False) -> None:
+    """List what is being served."""
+    from raymi.serve.listing import deployed_applications
+
+    found = deployed_applications(_cluster().client.status())
+    if as_json:
+        print_json([application.model_dump(mode="json") for application in found])
+        return
+    if not found:
+        print_line("nothing is deployed; try `raymi deploy NAME@champion`")
+        return
+    print_table(
+        ("APPLICATION", "MODEL", "STATUS", "REPLICAS", "ENDPOINT"),
+        [(a.application, a.model, a.status, a.num_replicas, a.endpoint) for a in found],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """Where to deploy."""
+
+    client: ServeClient
+    serve_port: int
+
+
+def _cluster() -> _Cluster:
+    """The cluster the environment names, else the one `raymi up` started.
+
+    Raises:
+        UnreachableError: There is neither.
+    """
+    from raymi.control.local_head import read_head
+    from raymi.errors import UnreachableError
+    from raymi.serve.applications import ServeClient
+    from raymi.settings import settings
+
+    address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_DASHBOARD_ADDRESS")
+    if address:
+        return _Cluster(ServeClient(address, _token(None)), _SERVE_PORT)
+    head = read_head(settings().home_dir)
+    if head is None:
+        raise UnreachableError(
+            "no cluster to deploy to",
+            why="no head was started here, and RAY_API_SERVER_ADDRESS is not set",
+            fix="start one with `raymi up`",
+        )
+    return _Cluster(ServeClient(head.dashboard_url, _token(Path(head.token_path))), head.serve_port)
+
+
+def _token(path: Path | None) -> SecretStr | None:
+    """The cluster's token: the local head's own, else where Ray itself would look."""
+    from pydantic import SecretStr
+
+    if path is None and (token := os.environ.get("RAY_AUTH_TOKEN")):
+        return SecretStr(token)
+    path = path or Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray/auth_token")
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except OSError:
+        return None
+
+
+def _deploy_spec(target: str, overrides: list[str]) -> DeploySpec:
+    """Read a deploy spec, or make one for a model.
+
+    Raises:
+        SpecError: It is neither, or a field is wrong.
+    """
+    from raymi.errors import SpecError
+    from raymi.specs.deploy import DeploySpec
+    from raymi.specs.loading import load_spec, parse_spec
+    from raymi.specs.yaml_text import dump
+
+    if target.endswith((".yaml", ".yml", ".json")):
+        spec = load_spec(Path(target), overrides)
+    else:
+        text = dump({"kind": "deploy", "model": target})
+        spec = parse_spec(text, where=f"raymi deploy {target}", overrides=overrides)
+    if not isinstance(spec, DeploySpec):
+        raise SpecError(
+            f"{target}: not a deploy spec",
+            why=f"it says `kind: {spec.kind}`",
+            fix="`raymi submit` runs train and sweep specs",
+        )
+    return spec
+
+
+def _print_deployment(deployment: Deployment) -> None:
+    print_line(
+        f"{deployment.model}@{deployment.version} ({deployment.fingerprint[:12]}) "
+        f"is served at {deployment.endpoint}"
+    )
+    print_line("try:")
+    print_line(
+        f"  curl -s {deployment.endpoint}/predict -H 'content-type: application/json' "
+        f"-d {shlex.quote(json.dumps(deployment.example))}"
+    )

@@ -1,0 +1,80 @@
+"""Predictions of a batch: handed out by request, checked, written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from raymi.data.encoding import value_text
+from raymi.data.preprocessing import ClassTarget
+from raymi.evaluate.predictor import Predictions
+from raymi.registry.signature import OutputField
+
+
+def split(predictions: Predictions, sizes: Iterable[int]) -> list[Predictions]:
+    """Cut into consecutive parts of so many rows each."""
+    parts, start = [], 0
+    for size in sizes:
+        rows = predictions.outputs[start : start + size]
+        parts.append(Predictions(predictions.target, rows))
+        start += size
+    return parts
+
+
+def join(parts: Sequence[Predictions]) -> Predictions:
+    """The opposite of `split`."""
+    if len(parts) == 1:
+        return parts[0]
+    return Predictions(parts[0].target, np.concatenate([part.outputs for part in parts]))
+
+
+def first_non_finite(predictions: Predictions) -> int | None:
+    """The first row whose prediction holds NaN or an infinity."""
+    finite = np.isfinite(predictions.outputs)
+    if finite.all():
+        return None
+    rows = finite if finite.ndim == 1 else finite.all(axis=1)
+    return int(np.argmin(rows))
+
+
+def as_rows(predictions: Predictions, *, probabilities: bool) -> list[dict[str, Any]]:
+    """One object per row: label and probability, or the predicted number."""
+    target = predictions.target
+    if not isinstance(target, ClassTarget):
+        return [{"prediction": value} for value in predictions.values.tolist()]
+    every_class = predictions.probabilities
+    indices = predictions.indices
+    highest = np.take_along_axis(every_class, indices[:, None], axis=1)[:, 0]
+    rows: list[dict[str, Any]] = [
+        {"label": target.classes[index], "probability": probability}
+        for index, probability in zip(indices.tolist(), highest.tolist(), strict=True)
+    ]
+    if probabilities:
+        names = [value_text(label) for label in target.classes]
+        for row, each in zip(rows, every_class.tolist(), strict=True):
+            row["probabilities"] = dict(zip(names, each, strict=True))
+    return rows
+
+
+def as_tensors(predictions: Predictions, outputs: Sequence[OutputField]) -> list[dict[str, Any]]:
+    """Tensors of the Open Inference Protocol, flat in row-major order."""
+    return [_tensor(predictions, output) for output in outputs]
+
+
+def _tensor(predictions: Predictions, output: OutputField) -> dict[str, Any]:
+    target = predictions.target
+    data: list[Any]
+    if isinstance(target, ClassTarget) and not output.shape:
+        data = [target.classes[index] for index in predictions.indices.tolist()]
+        if output.datatype == "BYTES":
+            data = [value_text(label) for label in data]
+    else:
+        data = predictions.outputs.ravel().tolist()
+    return {
+        "name": output.name,
+        "datatype": output.datatype,
+        "shape": [predictions.num_rows, *output.shape],
+        "data": data,
+    }

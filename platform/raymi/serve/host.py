@@ -1,0 +1,86 @@
+"""One loaded model that answers many requests: validated rows in, predictions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from raymi.errors import RequestError
+from raymi.evaluate.predictor import Predictions
+from raymi.registry.bundle import Bundle
+from raymi.serve.answers import first_non_finite, join, split
+from raymi.serve.batching import BatchLimits, BatchQueue
+from raymi.serve.identity import ServedModel
+from raymi.serve.rows import example_row, parse_rows
+
+_STUCK_AFTER_S = 60.0
+
+
+class ModelHost:
+    """A model, its identity and its batch queue."""
+
+    def __init__(self, bundle: Bundle, served: ServedModel, limits: BatchLimits) -> None:
+        """Build the network of a verified bundle; it answers once `warm_up` has returned."""
+        self.served = served
+        self.signature = bundle.signature
+        self.is_ready = False
+        self._preprocessing = bundle.preprocessing
+        self._predictor = bundle.predictor()
+        self._max_batch_size = limits.max_batch_size
+        self._queue: BatchQueue[pa.RecordBatch, Predictions] = BatchQueue(self._compute, limits)
+
+    async def predict(self, rows: pa.RecordBatch) -> Predictions:
+        """Predict rows together with whatever else is waiting.
+
+        Raises:
+            OverloadedError: Too much is waiting already.
+            RequestError: The network's answer for a row is not a finite number.
+        """
+        size = self._max_batch_size
+        pieces = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+        parts = await self._queue.submit([(piece, piece.num_rows) for piece in pieces])
+        predictions = join(parts)
+        if (row := first_non_finite(predictions)) is not None:
+            raise RequestError(
+                f"rows[{row}]: the model has no finite answer",
+                why="its values are too far from anything the model was trained on",
+                fix="check the units of the row's numbers",
+                field=f"rows[{row}]",
+            )
+        return predictions
+
+    def warm_up(self) -> None:
+        """Predict the example row, alone and as a full batch, before anybody is served.
+
+        Blocks; the first passes of a network may take a hundred times as long as later ones.
+        """
+        row = example_row(self.signature)
+        for num_rows in (1, self._max_batch_size):
+            rows = parse_rows([row] * num_rows, self.signature, max_rows=num_rows)
+            self._queue.compute_now([rows])
+        self.is_ready = True
+
+    def check(self) -> None:
+        """Raise if this replica should be replaced.
+
+        Raises:
+            RuntimeError: A forward pass does not come back.
+        """
+        if self._queue.busy_s > _STUCK_AFTER_S:
+            raise RuntimeError(f"a forward pass has been running for {self._queue.busy_s:.0f} s")
+
+    def close(self) -> None:
+        """Stop taking requests."""
+        self.is_ready = False
+        self._queue.close()
+
+    def _compute(self, batches: Sequence[pa.RecordBatch]) -> Sequence[Predictions]:
+        table = pa.Table.from_batches(batches)
+        if len(batches) > 1:
+            table = table.combine_chunks()
+        # Rows far outside of the training range may overflow; `predict` refuses their answers.
+        with np.errstate(all="ignore"):
+            predictions = self._predictor.predict(self._preprocessing.encode(table))
+        return split(predictions, [batch.num_rows for batch in batches])

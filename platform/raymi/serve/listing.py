@@ -1,0 +1,64 @@
+"""What is deployed on a cluster, told from Serve's own description of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from raymi.store.record import Record
+
+
+class DeployedApplication(Record):
+    """One application, Raymi's or not."""
+
+    application: str
+    """Its name."""
+
+    model: str | None
+    """`NAME@VERSION`; None if it was not deployed by Raymi."""
+
+    status: str
+    """Ray Serve's word: `RUNNING`, `DEPLOYING`, `DEPLOY_FAILED`, ..."""
+
+    num_replicas: int
+    """Replicas that are running."""
+
+    endpoint: str | None
+    """Base URL; None while Serve does not route to it."""
+
+    message: str
+    """Serve's own words about its state."""
+
+
+def deployed_applications(status: Mapping[str, Any]) -> tuple[DeployedApplication, ...]:
+    """Every application, by name."""
+    found: dict[str, dict[str, Any]] = status.get("applications", {})
+    return tuple(_application(status, name, found[name]) for name in sorted(found))
+
+
+def endpoint(status: Mapping[str, Any], route_prefix: str) -> str:
+    """Base URL of an application."""
+    options = status.get("http_options") or {}
+    host, port = options.get("host", "127.0.0.1"), options.get("port", 8000)
+    reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - read, not bound
+    return f"http://{reachable}:{port}{route_prefix.rstrip('/')}"
+
+
+def _application(
+    status: Mapping[str, Any], name: str, found: Mapping[str, Any]
+) -> DeployedApplication:
+    arguments = (found.get("deployed_app_config") or {}).get("args", {})
+    replicas = [
+        replica.get("state")
+        for deployment in found.get("deployments", {}).values()
+        for replica in deployment.get("replicas", ())
+    ]
+    route = found.get("route_prefix")
+    return DeployedApplication(
+        application=name,
+        model=arguments.get("model"),
+        status=found.get("status", "NOT_STARTED"),
+        num_replicas=replicas.count("RUNNING"),
+        endpoint=None if route is None else endpoint(status, route),
+        message=found.get("message", ""),
+    )

@@ -1,0 +1,101 @@
+"""A model server without Ray and without a network: one signature, one host that counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from starlette.testclient import TestClient
+
+from raymi.data.preprocessing import ClassTarget
+from raymi.evaluate.predictor import Predictions
+from raymi.registry.signature import InputField, OutputField, Signature
+from raymi.serve.api import build_api
+from raymi.serve.identity import RequestLimits, ServedModel
+
+MAX_BYTES = 8192
+MAX_ROWS = 20
+CLASSES = (0, 1, 2)
+
+
+@pytest.fixture(scope="session")
+def signature() -> Signature:
+    """One input of each kind: a 2 x 2 image, a number, a nullable category, a text."""
+    return Signature(
+        inputs=(
+            InputField(
+                name="pixels",
+                datatype="UINT8",
+                shape=(2, 2),
+                nullable=False,
+                kind="tensor",
+                example=[[0, 1], [2, 3]],
+            ),
+            InputField(
+                name="weight",
+                datatype="FP64",
+                shape=(),
+                nullable=False,
+                kind="number",
+                example=1.5,
+            ),
+            InputField(
+                name="colour",
+                datatype="BYTES",
+                shape=(),
+                nullable=True,
+                kind="category",
+                example="red",
+            ),
+            InputField(
+                name="count",
+                datatype="INT64",
+                shape=(),
+                nullable=True,
+                kind="number",
+                example=3,
+            ),
+        ),
+        outputs=(
+            OutputField(name="label", datatype="INT64", shape=()),
+            OutputField(name="probabilities", datatype="FP32", shape=(len(CLASSES),)),
+        ),
+    )
+
+
+class CountingHost:
+    """Says class `sum(pixels) % 3` with probability 0.5."""
+
+    def __init__(self, signature: Signature) -> None:
+        self.served = ServedModel("shapes", 4, "ab" * 32, "fp32", 8)
+        self.signature = signature
+        self.target = ClassTarget(column="shape", classes=CLASSES)
+        self.is_ready = True
+        self.fails = False
+
+    async def predict(self, rows: pa.RecordBatch) -> Predictions:
+        if self.fails:
+            raise RuntimeError("secret of the house")
+        pixels = np.array(rows.column("pixels").to_pylist()).sum(axis=1)
+        return Predictions(
+            self.target, np.eye(3, dtype=np.float32)[pixels % 3] / 4 + np.float32(0.25)
+        )
+
+
+@pytest.fixture
+def host(signature: Signature) -> CountingHost:
+    """The model behind the API."""
+    return CountingHost(signature)
+
+
+@pytest.fixture
+def client(host: CountingHost) -> TestClient:
+    """An HTTP client of that model, in this process."""
+    app = build_api(host, RequestLimits(max_request_bytes=MAX_BYTES, max_rows=MAX_ROWS))
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+def good_row() -> dict:
+    """A row the model takes; its pixels add up to 7."""
+    return {"pixels": [[4, 1], [2, 0]], "weight": 0.25, "colour": "blue", "count": None}
