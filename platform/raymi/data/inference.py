@@ -17,6 +17,7 @@ _COMMA_NUMBER = r"^[-+]?\d+(,\d+)+(\.\d+)?$"
 _LEADING_ZERO = r"^[-+]?0\d"
 _TRUE = pa.array(["true", "True", "TRUE"])
 _TRUTH = pa.array(["true", "True", "TRUE", "false", "False", "FALSE"])
+_NUM_PROBES = 8
 _TIMES = (pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 MIN_NUMERIC_SHARE = 0.99
@@ -63,6 +64,8 @@ def _infer_time(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _cast(text: pa.ChunkedArray, data_type: pa.DataType) -> pa.ChunkedArray | None:
     try:
+        # Arrow parses all rows before it reports the first failure: ask a few rows first.
+        pc.cast(text.drop_null().slice(0, _NUM_PROBES), data_type)
         return pc.cast(text, data_type)
     except pa.ArrowInvalid:
         return None
