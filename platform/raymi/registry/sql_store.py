@@ -226,7 +226,7 @@ def _insert_version(connection: Connection, version: ModelVersion) -> None:
 
 def _aliases(connection: Connection, name: str) -> dict[str, int]:
     query = select(model_aliases.c.alias, model_aliases.c.version).filter_by(name=name)
-    return dict(connection.execute(query).tuples().all())
+    return {row.alias: row.version for row in connection.execute(query)}
 
 
 def _move_aliases(

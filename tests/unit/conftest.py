@@ -1,0 +1,123 @@
+"""A finished run without Ray: a small dataset, a network's first weights, what training leaves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from raymi.data import stage as data_stage
+from raymi.data.fitting import fit_preprocessing
+from raymi.data.version import DatasetVersion
+from raymi.models.architecture import Architecture
+from raymi.models.catalog import build_model
+from raymi.specs.data import DataSpec
+from raymi.specs.train import TrainSpec
+from raymi.train.result import Provenance, TrainResult
+
+NUM_ROWS = 240
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Where things are and what training returned."""
+
+    store_dir: Path
+    dataset: DatasetVersion
+    result: TrainResult
+
+
+MakeRun = Callable[..., FinishedRun]
+
+
+def rows() -> pa.Table:
+    """A number, a name with gaps, a 2 x 2 image, a sentence; a class and a number to predict."""
+    draw = np.random.default_rng(0)
+    size = draw.normal(10.0, 3.0, NUM_ROWS)
+    colours = ["red", "green", None, "blue"]
+    pixels = draw.integers(0, 256, (NUM_ROWS, 2, 2), dtype=np.uint8)
+    return pa.table(
+        {
+            "size": size,
+            "colour": [colours[i % 4] for i in range(NUM_ROWS)],
+            "pixels": pa.array(pixels.tolist(), pa.list_(pa.list_(pa.uint8(), 2), 2)),
+            "note": [f"this is row {i} of many" for i in range(NUM_ROWS)],
+            "shape": ["round" if s > 10 else "square" for s in size],
+            "price": 3.0 * size + draw.normal(0.0, 1.0, NUM_ROWS),
+        }
+    )
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Make a run for a target: `shape` is classification, `price` regression."""
+
+    def make(
+        target: str = "shape",
+        *,
+        run_id: str = "run-1",
+        architecture: Architecture | None = None,
+        precision: str = "fp32",
+        test_share: float = 0.2,
+    ) -> FinishedRun:
+        pq.write_table(rows(), tmp_path / "rows.parquet")
+        data = {
+            "name": "things",
+            "root": str(tmp_path),
+            "sources": [{"path": "rows.parquet"}],
+            "target": target,
+            "split": {"test": test_share},
+        }
+        store_dir = tmp_path / "store"
+        dataset = data_stage.run(DataSpec.from_document(data), store_dir=store_dir)
+        preprocessing = fit_preprocessing(
+            dataset, ignore=("price",) if target == "shape" else ("shape",), texts=("note",)
+        )
+        architecture = architecture or Architecture(name="mlp", arguments={"hidden": [8]})
+        run_dir = store_dir / "runs" / run_id
+        run_dir.mkdir(parents=True)
+        torch.manual_seed(0)
+        weights = build_model(architecture, preprocessing).state_dict()
+        save_file(weights, run_dir / "model.safetensors")
+        spec = TrainSpec.from_document(
+            {
+                "kind": "train",
+                "name": "things",
+                "problem": "jobs.things.problem",
+                "data": data,
+                "precision": precision,
+                "batch": {"global_batch_size": 32, "micro_batch_size": 16},
+            }
+        )
+        result = TrainResult(
+            run_id=run_id,
+            run_dir=str(run_dir),
+            spec=spec.to_document(),
+            spec_fingerprint=spec.fingerprint(),
+            dataset=dataset.summary(),
+            problem=spec.problem,
+            architecture=architecture,
+            preprocessing=preprocessing,
+            metrics={"loss": 0.7},
+            primary_metric="accuracy" if target == "shape" else "rmse",
+            samples_per_s=100.0,
+            peak_memory_gib=0.1,
+            duration_s=1.0,
+            attempts=1,
+            provenance=Provenance(
+                git_commit="0" * 40,
+                code_package=None,
+                environment={"python": "3.11.0", "torch": torch.__version__},
+                hardware={"accelerator": "cpu", "num_cpus": 2},
+                started_at=datetime.now(UTC),
+            ),
+        )
+        return FinishedRun(store_dir=store_dir, dataset=dataset, result=result)
+
+    return make

@@ -1,0 +1,139 @@
+"""The predictor answers as the bare network would, in chunks, whatever the precision."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from raymi.data.library import open_dataset
+from raymi.data.loading import load_split
+from raymi.errors import IntegrityError
+from raymi.evaluate.predictor import MAX_CHUNK_ROWS, Predictor, load_predictor
+from raymi.models.architecture import Architecture
+from raymi.models.catalog import build_model
+from raymi.specs.data import Split
+from raymi.specs.precision import Precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(make_run):
+    return make_run()
+
+
+@pytest.fixture
+def table(run):
+    dataset, directory = open_dataset(run.store_dir, "things")
+    return load_split(directory, dataset, Split.TRAIN)
+
+
+def load(run, precision=Precision.FP32):
+    weights = run.store_dir / "runs" / run.result.run_id / "model.safetensors"
+    result = run.result
+    return load_predictor(
+        weights, result.architecture, result.preprocessing, precision=precision, device=CPU
+    )
+
+
+def test_probabilities_are_the_softmax_of_the_bare_network(run, table):
+    preprocessing = run.result.preprocessing
+    torch.manual_seed(0)
+    model = build_model(run.result.architecture, preprocessing).eval()
+    arrays = preprocessing.prepare(preprocessing.encode(table))
+    with torch.no_grad():
+        outputs = model({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    predictions = load(run).predict_table(table)
+
+    expected = torch.softmax(outputs, dim=1).numpy()
+    np.testing.assert_allclose(predictions.probabilities, expected, rtol=1e-5)
+    assert predictions.probabilities.dtype == np.float32
+    assert predictions.indices.dtype == np.int64
+    assert predictions.labels == [("round", "square")[i] for i in expected.argmax(axis=1)]
+
+
+def test_more_rows_than_a_chunk_are_answered_like_each_alone(run, table):
+    many = pa.concat_tables([table] * (MAX_CHUNK_ROWS // table.num_rows + 2))
+    predictor = load(run)
+
+    predictions = predictor.predict_table(many)
+
+    assert predictions.num_rows == many.num_rows > MAX_CHUNK_ROWS
+    alone = predictor.predict_table(many.slice(MAX_CHUNK_ROWS + 5, 1))
+    at = predictions.probabilities[MAX_CHUNK_ROWS + 5]
+    np.testing.assert_allclose(alone.probabilities[0], at, rtol=1e-5)
+
+
+def test_encoded_arrays_and_tables_give_the_same_answer(run, table):
+    predictor = load(run)
+
+    predictions = predictor.predict(run.result.preprocessing.encode(table))
+
+    expected = predictor.predict_table(table).probabilities
+    np.testing.assert_allclose(predictions.probabilities, expected, rtol=1e-5)
+
+
+def test_no_rows_have_no_predictions(run, table):
+    predictions = load(run).predict_table(table.slice(0, 0))
+
+    assert predictions.probabilities.shape == (0, 2)
+    assert predictions.labels == []
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
+def test_a_narrow_precision_changes_digits_and_not_the_answer(run, table, precision):
+    exact, narrow = load(run).predict_table(table), load(run, precision).predict_table(table)
+
+    difference = np.abs(exact.probabilities - narrow.probabilities).max()
+
+    assert 0 < difference < 0.02
+    assert narrow.probabilities.dtype == np.float32
+
+
+def test_numbers_come_back_in_the_targets_own_unit(make_run):
+    run = make_run("price")
+    dataset, directory = open_dataset(run.store_dir, "things")
+    target = run.result.preprocessing.target
+
+    predictions = load(run).predict_table(load_split(directory, dataset, Split.TRAIN))
+
+    assert predictions.values.dtype == np.float64
+    # An untrained network says about zero standard deviations.
+    assert abs(predictions.values.mean() - target.mean) < 2 * target.std
+    with pytest.raises(AttributeError, match="regression"):
+        _ = predictions.probabilities
+
+
+def test_predicting_leaves_the_process_as_it_was(run, table):
+    before = torch.get_float32_matmul_precision(), torch.is_grad_enabled(), torch.get_num_threads()
+
+    load(run, Precision.BF16).predict_table(table)
+
+    after = torch.get_float32_matmul_precision(), torch.is_grad_enabled(), torch.get_num_threads()
+    assert after == before
+
+
+def test_a_predictor_takes_any_network(run, table):
+    class Always(torch.nn.Module):
+        def forward(self, inputs):
+            return torch.tensor([[0.0, 1.0]]).expand(len(inputs["numbers"]), 2)
+
+    predictor = Predictor(Always(), run.result.preprocessing, precision=Precision.FP32, device=CPU)
+
+    assert set(predictor.predict_table(table).labels) == {"square"}
+
+
+@pytest.mark.parametrize("damage", ["other network", "not safetensors"])
+def test_weights_that_do_not_fit_are_refused(run, damage):
+    weights = run.store_dir / "runs" / run.result.run_id / "model.safetensors"
+    architecture = run.result.architecture
+    if damage == "other network":
+        architecture = Architecture(name="mlp", arguments={"hidden": [9]})
+    else:
+        weights.write_bytes(b"\0" * 100)
+
+    with pytest.raises(IntegrityError, match=r"model\.safetensors"):
+        load_predictor(
+            weights, architecture, run.result.preprocessing, precision=Precision.FP32, device=CPU
+        )
