@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pyarrow as pa
 import requests
 
+from raymi.data.preprocessing import Preprocessing, TensorFeature
+from raymi.data.tensors import tensor_view
 from raymi.errors import UnreachableError
 from raymi.store.record import Record
 
@@ -34,6 +37,20 @@ class Parity(Record):
 
     served_accuracy: float
     """Share of rows that the endpoint gets right."""
+
+
+def json_rows(table: pa.Table, preprocessing: Preprocessing) -> list[dict[str, Any]]:
+    """The rows of a table as a client would send them: the model's columns, as plain JSON."""
+    columns: dict[str, list[Any]] = {}
+    for feature in preprocessing.features:
+        column = table.column(feature.column)
+        if isinstance(feature, TensorFeature):
+            columns[feature.column] = tensor_view(column, feature.shape).tolist()
+        else:
+            columns[feature.column] = column.to_pylist()
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def fetch_predictions(

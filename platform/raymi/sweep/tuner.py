@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ def run_trials(
     provenance: Provenance,
 ) -> list[Trial]:
     """Run every plan; a trial that fails is a row, and the others go on."""
+    # Progress is printed from the runs' own events, and results are our own files.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     metric = primary_metric(plans[0].plan.preprocessing.target)
     documents = [
         {"trial": p.trial.model_dump_json(), "plan": p.plan.model_dump_json()} for p in plans

@@ -26,6 +26,8 @@ def join() -> None:
         return
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_INTERVAL_S)
     logging.getLogger("ray").setLevel(logging.WARNING)
+    # It warns that token authentication is on, which is what Raymi wants.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # A stale note of some other cluster on this machine must not be followed by accident.
     address = os.environ.get("RAY_ADDRESS") or "local"
     try:

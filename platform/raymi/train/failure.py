@@ -121,14 +121,21 @@ def training_error(error: BaseException, *, run_id: str, attempts: int) -> Train
     reason = classify(error)
     consequence = CONSEQUENCES[reason]
     cause = first_cause(error)
-    detail = cause.why if isinstance(cause, RaymiError) else f"{type(cause).__name__}: {cause}"
     tries = f" after {attempts} attempts" if attempts > 1 else ""
     return TrainingError(
         f"run {run_id} failed{tries}: {consequence.sentence}",
         reason=reason.value,
-        why=detail.strip().splitlines()[-1] if detail.strip() else type(cause).__name__,
+        why=_detail(cause),
         fix=consequence.fix,
     )
+
+
+def _detail(cause: BaseException) -> str:
+    """One line: Ray appends pages of advice to the first."""
+    if isinstance(cause, RaymiError):
+        return cause.why
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0].strip()}" if lines else type(cause).__name__
 
 
 def _classify_one(error: BaseException) -> Reason | None:

@@ -53,13 +53,15 @@ def format_event(event: Event) -> str | None:
             return (
                 f"epoch {event['epoch']}/{event['num_epochs']}  "
                 f"step {event['step']}/{event['total_steps']}  loss {event['loss']:.4f}  "
-                f"{event['samples_per_s']:,.0f} samples/s  eta {format_seconds(event['eta_s'])}"
+                f"{_pace(event)}"
             )
         case "epoch":
-            scores = "  ".join(
-                f"{name} {event[name]:.4f}" for name in ("accuracy", "rmse") if name in event
+            metric = "accuracy" if "accuracy" in event else "rmse"
+            return (
+                f"epoch {event['epoch']}/{event['num_epochs']}  loss {event['train_loss']:.4f}  "
+                f"validation loss {event['loss']:.4f}, {metric} {event[metric]:.4f}  "
+                f"{_pace(event)}"
             )
-            return f"epoch {event['epoch']} done: validation loss {event['loss']:.4f}  {scores}"
         case "failure":
             after = "going back to the newest checkpoint" if event["retry"] else "giving up"
             return f"failed ({event['reason']}): {after}"
@@ -70,6 +72,10 @@ def format_event(event: Event) -> str | None:
                 f"peak {event['peak_memory_gib']:.2f} GiB"
             )
     return None
+
+
+def _pace(event: Event) -> str:
+    return f"{event['samples_per_s']:,.0f} samples/s  eta {format_seconds(event['eta_s'])}"
 
 
 def format_seconds(seconds: float) -> str:

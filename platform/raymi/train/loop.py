@@ -123,15 +123,15 @@ class Worker:
             ends_epoch = step + 1 == self.order.steps_per_epoch
             if ends_epoch or self.pace.is_progress_due():
                 loss = self._checked_loss(loss_sum)
-                self._log_progress(epoch, loss)
+                if not ends_epoch:
+                    self._log("progress", epoch=epoch + 1, loss=loss)
             if not ends_epoch and self.pace.is_step_checkpoint_due(self.state.step):
                 self.stopwatch.pause()
                 self._report({}, save=True)
                 self.stopwatch.resume()
         self.stopwatch.pause()
         metrics = self._validate()
-        if self.is_chief:
-            self.log.append("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
+        self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
         save = self._agreed(self.pace.is_epoch_checkpoint_due(self.state.step))
         if self._agreed(save or self.pace.is_report_due(self.state.step)):
             self._report({"epoch": epoch + 1, **metrics}, save=save)
@@ -279,17 +279,16 @@ class Worker:
             raise _diverged(f"the loss at step {self.state.step} is {loss}")
         return loss
 
-    def _log_progress(self, epoch: int, loss: float) -> None:
+    def _log(self, kind: str, **fields: float) -> None:
         if self.is_chief:
             self.log.append(
-                "progress",
-                epoch=epoch + 1,
+                kind,
                 num_epochs=self.spec.epochs,
                 step=self.state.step,
                 total_steps=self.total_steps,
-                loss=loss,
                 samples_per_s=round(self.stopwatch.samples_per_s, 1),
                 eta_s=round(self.pace.eta_s(self.state.step), 1),
+                **fields,
             )
 
 

@@ -1,0 +1,230 @@
+"""The main job on one page: sweep, register, promote, serve the digits, then check every answer.
+
+`make demo` runs it. Everything it makes is under `.raymi/`; everything it starts it stops,
+unless `--keep`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from raymi.control.local_head import HeadState
+
+from raymi.control import local_head
+from raymi.data.library import open_dataset
+from raymi.data.loading import load_split
+from raymi.driver import JobOutcome
+from raymi.errors import RaymiError, TrainingError
+from raymi.evaluate.result import PREDICTIONS_FILE
+from raymi.registry.store import open_store
+from raymi.registry.version import ModelVersion
+from raymi.serve import stage as serve_stage
+from raymi.serve.applications import ServeClient
+from raymi.serve.parity import Parity, compare, fetch_predictions, json_rows
+from raymi.serve.stage import Deployment
+from raymi.settings import settings
+from raymi.specs.data import Split
+from raymi.specs.deploy import DeploySpec
+from raymi.store.record import write_atomically
+from raymi.sweep.report import format_table
+from raymi.sweep.result import SWEEP_FILE, SweepResult
+
+ROOT = Path(__file__).resolve().parents[1]
+SPEC = "jobs/digits/sweep.yaml"
+
+
+def main() -> None:
+    """Run the demo; exit 1 if a served answer differs from the measured one."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", action="store_true", help="leave the endpoint up")
+    arguments = parser.parse_args()
+    # The demo's state stays in the checkout, unless the caller has a place for it.
+    os.environ.setdefault("RAYMI_HOME", str(ROOT / ".raymi"))
+    os.chdir(ROOT)
+    was_up = local_head.read_head(settings().home_dir) is not None
+    try:
+        parity = run()
+    except RaymiError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    finally:
+        if not arguments.keep and not was_up:
+            step("stopping what the demo started")
+            local_head.down(settings().home_dir)
+    if arguments.keep or was_up:
+        say("\nStill up. `.venv/bin/raymi status` shows it, `.venv/bin/raymi down` stops it")
+        say(f"(with RAYMI_HOME={settings().home_dir}).")
+    sys.exit(0 if parity.mismatches == 0 else 1)
+
+
+def run() -> Parity:
+    """Everything from an empty directory to a checked endpoint."""
+    began_at = time.monotonic()
+    step("starting a Ray head on this machine")
+    head = local_head.up(settings().home_dir)
+    say(f"dashboard {head.dashboard_url}, token in {head.token_path}")
+
+    step(f"submitting {SPEC} through the Ray job API")
+    sweep_began_at = time.monotonic()
+    job_id, outcome = submit_and_follow(head)
+    sweep = SweepResult.load(Path(outcome.path) / SWEEP_FILE)
+    sweep_s = time.monotonic() - sweep_began_at
+
+    step("promoting and deploying the winner")
+    deploy_began_at = time.monotonic()
+    store = open_store()
+    candidate = store.resolve(outcome.model)
+    store.promote(candidate.name, candidate.version, by="demo", reason=sweep.decision.sentence)
+    deployment = deploy(head, f"{candidate.name}@champion")
+    deploy_s = time.monotonic() - deploy_began_at
+
+    step("sending every test row to the endpoint")
+    parity = check_every_row(sweep, deployment)
+    say(
+        f"{parity.num_rows} rows: offline accuracy {parity.offline_accuracy:.4f}, "
+        f"served accuracy {parity.served_accuracy:.4f}, {parity.mismatches} mismatches"
+    )
+    seconds = {"sweep": sweep_s, "deploy": deploy_s, "total": time.monotonic() - began_at}
+    summary = summarise(job_id, sweep, candidate, deployment, parity, seconds)
+    report(summary, sweep, deployment)
+    return parity
+
+
+def submit_and_follow(head: HeadState) -> tuple[str, JobOutcome]:
+    """Submit the sweep as any user would, print its log as it grows, return what it left.
+
+    Raises:
+        TrainingError: The job did not succeed.
+    """
+    # Ray reads these when it is imported.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(head.token_path)
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    outcome_file = settings().home_dir / "demo" / f"outcome-{secrets.token_hex(4)}.json"
+    outcome_file.parent.mkdir(parents=True, exist_ok=True)
+    client = JobSubmissionClient(head.dashboard_url)
+    job_id = client.submit_job(
+        entrypoint=f"{shlex.quote(sys.executable)} jobs/sweep.py {SPEC} --outcome {outcome_file}",
+        runtime_env={"working_dir": str(ROOT)},
+    )
+    say(f"job {job_id}")
+
+    async def follow() -> None:
+        async for text in client.tail_job_logs(job_id):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    asyncio.run(follow())
+    status = client.get_job_status(job_id)
+    if status != JobStatus.SUCCEEDED or not outcome_file.is_file():
+        raise TrainingError(
+            f"job {job_id} ended as {status.value}",
+            reason="error",
+            why=client.get_job_info(job_id).message or "see its log above",
+            fix="correct what the log names, then run the demo again",
+        )
+    return job_id, JobOutcome.load(outcome_file)
+
+
+def deploy(head: HeadState, model: str) -> Deployment:
+    """Put a model behind the head's HTTP port."""
+    return serve_stage.run(
+        DeploySpec(model=model),
+        client=ServeClient(head.dashboard_url, Path(head.token_path).read_text().strip()),
+        store=open_store(),
+        http_options={"host": "127.0.0.1", "port": head.serve_port},
+    )
+
+
+def check_every_row(sweep: SweepResult, deployment: Deployment) -> Parity:
+    """Send the test split row by row and compare with the evaluation's own predictions."""
+    winner = sweep.winner
+    assert winner is not None  # the job would not have succeeded
+    dataset, directory = open_dataset(
+        settings().store_dir, winner.dataset["name"], winner.dataset["fingerprint"]
+    )
+    rows = json_rows(load_split(directory, dataset, Split.TEST), winner.preprocessing)
+    offline = pq.read_table(Path(winner.run_dir) / PREDICTIONS_FILE)
+    return compare(
+        fetch_predictions(f"{deployment.endpoint}/predict", rows),
+        offline.column("prediction").to_pylist(),
+        offline.column("target").to_pylist(),
+    )
+
+
+def summarise(
+    job_id: str,
+    sweep: SweepResult,
+    model: ModelVersion,
+    deployment: Deployment,
+    parity: Parity,
+    seconds: dict[str, float],
+) -> dict[str, Any]:
+    """Everything that happened, for programs."""
+    trials = [
+        {
+            "precision": trial.precision.value,
+            "micro_batch_size": trial.micro_batch_size,
+            "samples_per_s": trial.result.samples_per_s if trial.result else None,
+            "accuracy": trial.quality,
+            "status": trial.status.value,
+            "reason": trial.reason,
+        }
+        for trial in sweep.trials
+    ]
+    assert sweep.decision.winner is not None
+    return {
+        "job_submission_id": job_id,
+        "job_status": "SUCCEEDED",
+        "trials": trials,
+        "winner": {**trials[sweep.decision.winner], "why": sweep.decision.sentence},
+        "model": {"name": model.name, "version": model.version, "fingerprint": model.fingerprint},
+        "endpoint": deployment.endpoint,
+        "num_test_rows": parity.num_rows,
+        "offline_accuracy": parity.offline_accuracy,
+        "served_accuracy": parity.served_accuracy,
+        "mismatches": parity.mismatches,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }
+
+
+def report(summary: dict[str, Any], sweep: SweepResult, deployment: Deployment) -> None:
+    """Write the summary and say where everything is."""
+    path = settings().home_dir / "demo" / "summary.json"
+    write_atomically(path, json.dumps(summary, indent=2) + "\n")
+    step("done")
+    say(format_table(sweep))
+    model = summary["model"]
+    say(f"\nmodel     {model['name']}@{model['version']} ({model['fingerprint'][:12]}), champion")
+    say(f"sweep     {sweep.sweep_dir}")
+    say(f"summary   {path}")
+    say(f"endpoint  {deployment.endpoint}")
+    say("\nCall it:\n")
+    say(f"  curl -s {deployment.endpoint}/predict \\")
+    say(f"    -d {shlex.quote(json.dumps(deployment.example))}")
+
+
+def step(text: str) -> None:
+    """Announce the next part."""
+    say(f"\n== {text}")
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
