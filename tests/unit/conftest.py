@@ -54,9 +54,9 @@ def rows() -> pa.Table:
     )
 
 
-@pytest.fixture
-def make_run(tmp_path: Path) -> MakeRun:
-    """Make a run for a target: `shape` is classification, `price` regression."""
+@pytest.fixture(scope="session")
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+    """Make a run in a store of its own; target `shape` is classification, `price` regression."""
 
     def make(
         target: str = "shape",
@@ -66,6 +66,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         precision: str = "fp32",
         test_share: float = 0.2,
     ) -> FinishedRun:
+        tmp_path = tmp_path_factory.mktemp("run")
         pq.write_table(rows(), tmp_path / "rows.parquet")
         data = {
             "name": "things",
@@ -121,3 +122,15 @@ def make_run(tmp_path: Path) -> MakeRun:
         return FinishedRun(store_dir=store_dir, dataset=dataset, result=result)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def classifier_run(make_run: MakeRun) -> FinishedRun:
+    """A run that tells two classes apart; tests must not change its files."""
+    return make_run("shape", precision="bf16")
+
+
+@pytest.fixture(scope="session")
+def regression_run(make_run: MakeRun) -> FinishedRun:
+    """A run that predicts a number; tests must not change its files."""
+    return make_run("price")

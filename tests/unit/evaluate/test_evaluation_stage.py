@@ -15,8 +15,8 @@ from raymi.evaluate.result import Evaluation
 from raymi.specs.data import Split
 
 
-def test_metrics_are_those_of_the_predictions_file(make_run):
-    run = make_run()
+def test_metrics_are_those_of_the_predictions_file(classifier_run):
+    run = classifier_run
 
     evaluation = stage.run(run.result, store_dir=run.store_dir)
 
@@ -29,8 +29,8 @@ def test_metrics_are_those_of_the_predictions_file(make_run):
     assert f"accuracy {expected:.4f}" in evaluation.sentence
 
 
-def test_the_rows_are_the_test_split_in_order(make_run):
-    run = make_run()
+def test_the_rows_are_the_test_split_in_order(classifier_run):
+    run = classifier_run
     dataset, directory = open_dataset(run.store_dir, "things")
     test_rows = load_split(directory, dataset, Split.TEST)
 
@@ -42,8 +42,8 @@ def test_the_rows_are_the_test_split_in_order(make_run):
     assert evaluation.num_rows == test_rows.num_rows == dataset.num_rows(Split.TEST)
 
 
-def test_recall_is_reported_for_every_class(make_run):
-    run = make_run()
+def test_recall_is_reported_for_every_class(classifier_run):
+    run = classifier_run
 
     evaluation = stage.run(run.result, store_dir=run.store_dir)
 
@@ -51,8 +51,8 @@ def test_recall_is_reported_for_every_class(make_run):
     assert sum(s.num_rows for s in evaluation.slices) == evaluation.num_rows
 
 
-def test_a_regression_is_judged_in_the_targets_own_unit(make_run):
-    run = make_run("price")
+def test_a_regression_is_judged_in_the_targets_own_unit(regression_run):
+    run = regression_run
 
     evaluation = stage.run(run.result, store_dir=run.store_dir)
 
@@ -64,8 +64,8 @@ def test_a_regression_is_judged_in_the_targets_own_unit(make_run):
     assert np.sqrt(squares / evaluation.num_rows) == pytest.approx(expected)
 
 
-def test_the_evaluation_is_left_with_the_run(make_run):
-    run = make_run()
+def test_the_evaluation_is_left_with_the_run(classifier_run):
+    run = classifier_run
 
     evaluation = stage.run(run.result, store_dir=run.store_dir)
 

@@ -1,5 +1,8 @@
 """The predictor answers as the bare network would, in chunks, whatever the precision."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,8 +21,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def run(make_run):
-    return make_run()
+def run(classifier_run):
+    return classifier_run
 
 
 @pytest.fixture
@@ -91,8 +94,8 @@ def test_a_narrow_precision_changes_digits_and_not_the_answer(run, table, precis
     assert narrow.probabilities.dtype == np.float32
 
 
-def test_numbers_come_back_in_the_targets_own_unit(make_run):
-    run = make_run("price")
+def test_numbers_come_back_in_the_targets_own_unit(regression_run):
+    run = regression_run
     dataset, directory = open_dataset(run.store_dir, "things")
     target = run.result.preprocessing.target
 
@@ -125,8 +128,8 @@ def test_a_predictor_takes_any_network(run, table):
 
 
 @pytest.mark.parametrize("damage", ["other network", "not safetensors"])
-def test_weights_that_do_not_fit_are_refused(run, damage):
-    weights = run.store_dir / "runs" / run.result.run_id / "model.safetensors"
+def test_weights_that_do_not_fit_are_refused(run, damage, tmp_path):
+    weights = Path(shutil.copy(Path(run.result.run_dir) / "model.safetensors", tmp_path))
     architecture = run.result.architecture
     if damage == "other network":
         architecture = Architecture(name="mlp", arguments={"hidden": [9]})

@@ -7,9 +7,8 @@ from raymi.registry.signature import DATATYPES, derive_signature
 
 
 @pytest.fixture
-def signature(make_run):
-    run = make_run()
-    return derive_signature(run.result.preprocessing, run.dataset)
+def signature(classifier_run):
+    return derive_signature(classifier_run.result.preprocessing, classifier_run.dataset)
 
 
 def test_inputs_are_the_features_in_the_order_of_the_columns(signature):
@@ -46,8 +45,8 @@ def test_a_classifier_answers_with_a_label_and_probabilities(signature):
     assert label.classes == probabilities.classes == ("round", "square")
 
 
-def test_a_regression_answers_with_a_number(make_run):
-    run = make_run("price")
+def test_a_regression_answers_with_a_number(regression_run):
+    run = regression_run
 
     (output,) = derive_signature(run.result.preprocessing, run.dataset).outputs
 
@@ -57,8 +56,8 @@ def test_a_regression_answers_with_a_number(make_run):
 @pytest.mark.parametrize(
     ("classes", "datatype"), [((0, 1, 2), "INT64"), ((False, True), "BOOL"), (("a", "b"), "BYTES")]
 )
-def test_labels_have_the_type_of_the_classes(make_run, classes, datatype):
-    run = make_run()
+def test_labels_have_the_type_of_the_classes(classifier_run, classes, datatype):
+    run = classifier_run
     preprocessing = run.result.preprocessing
     target = preprocessing.target.model_copy(update={"classes": classes})
 
@@ -71,8 +70,8 @@ def test_labels_have_the_type_of_the_classes(make_run, classes, datatype):
     ("arrow_type", "datatype"),
     [*DATATYPES.items(), ("timestamp[us]", "FP64"), ("date32[day]", "FP64")],
 )
-def test_every_type_a_column_may_have_has_a_datatype(make_run, arrow_type, datatype):
-    run = make_run()
+def test_every_type_a_column_may_have_has_a_datatype(classifier_run, arrow_type, datatype):
+    run = classifier_run
     column = Column(name="size", type=arrow_type, statistics={})
     dataset = run.dataset.model_copy(update={"columns": (column,)})
 
