@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,20 @@ from raymi.specs.data import FileFormat, Split
 if TYPE_CHECKING:
     from raymi.data.version import Column, ColumnStatistics, DatasetVersion
 
-_CSV = "Delimited text"
 _NUM_EXAMPLES = 3
 _EXAMPLE_WIDTH = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_PER_DAY = 86_400
+
+FormatOption = Annotated[
+    FileFormat | None, typer.Option("--format", help="Default: told from file names.")
+]
+
+_NULL_VALUE = "Means missing, instead of the usual; repeatable."
+
+
+def _csv_option(text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel="Delimited text")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,30 +49,15 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
     ] = None,
     test: Annotated[Path | None, typer.Option(help="A file of test rows.")] = None,
     validation: Annotated[Path | None, typer.Option(help="A file of validation rows.")] = None,
-    file_format: Annotated[
-        FileFormat | None, typer.Option("--format", help="Default: told from file names.")
-    ] = None,
+    file_format: FormatOption = None,
     skip_rows: Annotated[int, typer.Option(min=0, help="Lines to drop first.")] = 0,
-    delimiter: Annotated[
-        str | None, typer.Option(help="Between fields.", rich_help_panel=_CSV)
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Names, if there is no header: a,b,c", rich_help_panel=_CSV)
-    ] = None,
-    null_value: Annotated[
-        list[str] | None,
-        typer.Option(help="Means missing, instead of the usual; repeatable.", rich_help_panel=_CSV),
-    ] = None,
-    text_column: Annotated[
-        list[str] | None, typer.Option(help="Stays text; repeatable.", rich_help_panel=_CSV)
-    ] = None,
-    strip: Annotated[
-        str | None, typer.Option(help="Characters cut from fields.", rich_help_panel=_CSV)
-    ] = None,
-    quote: Annotated[str | None, typer.Option(help="Around fields.", rich_help_panel=_CSV)] = None,
-    no_quote: Annotated[
-        bool, typer.Option("--no-quote", help="Quotes are plain text.", rich_help_panel=_CSV)
-    ] = False,
+    delimiter: Annotated[str | None, _csv_option("Between fields.")] = None,
+    columns: Annotated[str | None, _csv_option("Names, if there is no header: a,b,c")] = None,
+    null_value: Annotated[list[str] | None, _csv_option(_NULL_VALUE)] = None,
+    text_column: Annotated[list[str] | None, _csv_option("Stays text; repeatable.")] = None,
+    strip: Annotated[str | None, _csv_option("Characters cut from fields.")] = None,
+    quote: Annotated[str | None, _csv_option("Around fields.")] = None,
+    no_quote: Annotated[bool, _csv_option("Quotes are plain text.", "--no-quote")] = False,
     source_url: Annotated[str | None, typer.Option(help="Where it came from.")] = None,
     licence: Annotated[str | None, typer.Option(help="Terms of use.")] = None,
     as_json: Json = False,

@@ -18,6 +18,9 @@ from raymi.errors import DataError
 
 _types = pa.types
 
+MAX_MAGNITUDE = 1e150
+"""Larger numbers have squares that overflow, and no standard deviation."""
+
 
 def canonical(table: pa.Table, *, where: str) -> pa.Table:
     """Convert every column of one source; `where` names it in errors.
@@ -135,14 +138,16 @@ def _is_list(data_type: pa.DataType) -> bool:
 
 
 def _finite(column: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    infinite = pc.is_inf(column)
-    if pc.any(infinite).as_py():
+    column = pc.if_else(pc.is_nan(column), pa.scalar(None, type=column.type), column)
+    too_large = pc.greater(pc.abs(column), MAX_MAGNITUDE)
+    if pc.any(too_large).as_py():
+        row = pc.index(too_large, True).as_py()
         raise DataError(
-            f"{where}: row {pc.index(infinite, True).as_py() + 1} is infinite",
-            why="a mean over infinity is not a number, so nothing could be learned",
-            fix="replace it with a number or with null",
+            f"{where}: row {row + 1} is {column[row].as_py()}",
+            why=f"means and squares need numbers below {MAX_MAGNITUDE:g}",
+            fix="replace it with a smaller number or with null",
         )
-    return pc.if_else(pc.is_nan(column), pa.scalar(None, type=column.type), column)
+    return column
 
 
 def _tensor_column(column: pa.ChunkedArray, where: str) -> pa.Array:
@@ -195,10 +200,10 @@ def _numbers(values: pa.Array, where: str, num_rows: int) -> pa.Array:
         row = pc.index(pc.is_null(values), True).as_py() // per_row
         raise _bad_row(where, row, "it holds a null")
     if _types.is_floating(values.type):
-        finite = pc.is_finite(values)
-        if not pc.all(finite).as_py():
-            row = pc.index(finite, False).as_py() // per_row
-            raise _bad_row(where, row, "it holds NaN or infinity")
+        usable = pc.less_equal(pc.abs(values), MAX_MAGNITUDE)
+        if not pc.all(usable).as_py():
+            row = pc.index(usable, False).as_py() // per_row
+            raise _bad_row(where, row, f"it holds NaN or a number above {MAX_MAGNITUDE:g}")
     return values
 
 

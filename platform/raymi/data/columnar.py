@@ -13,6 +13,7 @@ from raymi.errors import DataError
 
 _ARROW_MAGIC = b"ARROW1"
 _PARQUET_MAGIC = b"PAR1"
+_UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 """Row labels that pandas writes as a column and hides again when it reads."""
 
@@ -25,10 +26,9 @@ def read_parquet(path: Path) -> pa.Table:
     """
     _require_bytes(path)
     try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+        return _without_index(pq.ParquetFile(path).read())
+    except _UNREADABLE as error:
         raise _unreadable(path, "Parquet", error) from error
-    return _without_index(table)
 
 
 def read_arrow(path: Path) -> pa.Table:
@@ -45,9 +45,9 @@ def read_arrow(path: Path) -> pa.Table:
             reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
             table = reader.read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+        return _without_index(table)
+    except _UNREADABLE as error:
         raise _unreadable(path, "Arrow IPC", error) from error
-    return _without_index(table)
 
 
 def _without_index(table: pa.Table) -> pa.Table:

@@ -37,6 +37,7 @@ def read_delimited(path: Path, csv: CsvSpec, *, skip_rows: int) -> pa.Table:
     """
     _check_dialect(csv)
     content = read_bytes(path)
+    decode(content, path)  # Only to refuse what is not UTF-8, with the line.
     names = list(csv.columns) or _header(content, csv, path=path, skip_rows=skip_rows)
     _check_names(names, path=path, given=bool(csv.columns))
     _check_text_columns(names, csv, path)
@@ -98,9 +99,6 @@ def _header(content: bytes, csv: CsvSpec, *, path: Path, skip_rows: int) -> list
             quoting=csv_module.QUOTE_MINIMAL if csv.quote else csv_module.QUOTE_NONE,
         )
         first = next((row for row in rows if row), None)
-    except UnicodeDecodeError:
-        decode(content, path)
-        raise
     except csv_module.Error as error:
         raise DataError(
             f"{path}: the header cannot be read",
@@ -194,7 +192,6 @@ def _read_as_text(
             row = bad_rows[0]
             number = row.number - skip_rows - num_header_rows
             raise _ragged(path, row, number=number, csv=csv) from error
-        decode(content, path)  # Names the line, if it is the encoding that is wrong.
         raise DataError(
             f"{path}: not a readable CSV file",
             why=" ".join(str(error).split()),

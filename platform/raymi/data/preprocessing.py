@@ -37,7 +37,7 @@ MAX_Z_SCORE = 8.0
 
 
 class NumberFeature(Record):
-    """A scalar number."""
+    """A scalar number; dates and times count as seconds (dates: since 1970, UTC)."""
 
     kind: Literal["number"] = "number"
     column: str

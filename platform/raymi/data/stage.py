@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from raymi.data.shards import write_shards
 from raymi.data.splitting import SPLITS, assign_splits
 from raymi.data.tensors import tensor_shape, type_text
 from raymi.data.version import Column, DatasetVersion, SourceFile
-from raymi.errors import ConflictError, DataError, IntegrityError, SpecError
+from raymi.errors import ConflictError, DataError, IntegrityError, RaymiError, SpecError
 from raymi.specs.data import DataSpec, Split
 from raymi.specs.paths import closest
 from raymi.store.artifacts import staging
@@ -37,6 +38,7 @@ def run(spec: DataSpec, *, store_dir: Path) -> DatasetVersion:
         SpecError: The target is not a column.
         ConflictError: The content is not the `version` that the spec pins.
         IntegrityError: The content was imported before, and has been damaged since.
+        RaymiError: The store cannot be written; nothing was imported.
     """
     if not spec.sources:
         return _look_up(spec, store_dir)
@@ -137,7 +139,7 @@ def _publish(
     fingerprint: str,
     directory: Path,
 ) -> None:
-    with staging(directory) as temporary:
+    with _disk_errors_named(directory), staging(directory) as temporary:
         version = DatasetVersion(
             name=spec.name,
             fingerprint=fingerprint,
@@ -151,6 +153,18 @@ def _publish(
             imported_at=datetime.now(UTC),
         )
         version.save(temporary / DATASET_FILE)
+
+
+@contextmanager
+def _disk_errors_named(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RaymiError(
+            f"{directory}: the dataset could not be written",
+            why=error.strerror or str(error),
+            fix="free some space, or set RAYMI_STORE to a directory that can be written",
+        ) from error
 
 
 def _describe(splits: Tables) -> tuple[Column, ...]:

@@ -13,7 +13,14 @@ from raymi.data.library import DATASET_FILE, dataset_dir, list_datasets, open_da
 from raymi.data.loading import load_split
 from raymi.data.tensors import tensor_view
 from raymi.data.version import Split
-from raymi.errors import ConflictError, DataError, IntegrityError, NotFoundError, SpecError
+from raymi.errors import (
+    ConflictError,
+    DataError,
+    IntegrityError,
+    NotFoundError,
+    RaymiError,
+    SpecError,
+)
 from raymi.specs.data import DataSpec
 from raymi.store.artifacts import verify
 
@@ -92,7 +99,7 @@ def test_an_import_that_fails_while_writing_leaves_nothing_visible(import_table,
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where a directory must be")
 
-    with pytest.raises(OSError, match="example"):
+    with pytest.raises(RaymiError, match="could not be written"):
         import_table(COLUMNS)
 
     assert list_datasets(tmp_path / "store") == []
