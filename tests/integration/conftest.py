@@ -1,0 +1,119 @@
+"""A Ray cluster of the tests' own: its ports, its directory, its token; ended by its own id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+START_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True)
+class TestCluster:
+    """How to reach the cluster."""
+
+    __test__ = False
+
+    dashboard_url: str
+    token: str
+    serve_port: int
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at this moment."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty RAYMI_HOME, for this process and for the cluster."""
+    path = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYMI_HOME", str(path))
+        patch.delenv("RAYMI_STORE", raising=False)
+        patch.delenv("RAYMI_DATABASE_URL", raising=False)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path, repository: Path) -> Iterator[TestCluster]:
+    """A head with two CPUs."""
+    # Ray puts sockets under its directory, and their paths may not be long.
+    directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))
+    token = secrets.token_hex(32)
+    gcs, dashboard, agent, agent_grpc, client, metrics, serve = free_ports(7)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(repository / "platform"),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": token,
+        "RAY_TMPDIR": str(directory),
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("RAY_ADDRESS", None)
+    command = [
+        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
+        f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+        f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
+        "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats",
+        f"--temp-dir={directory}",
+    ]  # fmt: skip
+    log = (directory / "head.log").open("w")
+    head = subprocess.Popen(
+        command, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        url = f"http://127.0.0.1:{dashboard}"
+        wait_until_it_answers(url, token, head)
+        yield TestCluster(url, token, serve)
+    finally:
+        stop(head)
+        log.close()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def stop(head: subprocess.Popen[bytes]) -> None:
+    """End the head and everything it started, and nothing else."""
+    started = psutil.Process(head.pid).children(recursive=True) if head.poll() is None else []
+    head.kill()
+    head.wait()
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(started, timeout=10)
+
+
+def wait_until_it_answers(url: str, token: str, head: subprocess.Popen[bytes]) -> None:
+    """Wait for the dashboard's Serve interface."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    headers = {"Authorization": f"Bearer {token}"}
+    while time.monotonic() < deadline_s and head.poll() is None:
+        try:
+            if requests.get(f"{url}/api/version", headers=headers, timeout=5).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.2)
+    pytest.fail(f"the cluster did not start (exit code {head.poll()})")
