@@ -38,6 +38,7 @@ DATATYPES = {
 """Arrow type as text -> datatype. Times are not here: on the wire they are FP64 seconds."""
 
 _ELEMENT_TYPE = re.compile(r"\w+<(\w+)>\[[\d,]+\]")
+_LONG_NUMBER = 1e6
 _EXAMPLE_TEXT = "a few words"
 """Free text of a training row could be somebody's letter: it does not become an example."""
 
@@ -140,7 +141,10 @@ def _category(text: str, datatype: str) -> JsonValue:
 def _number(value: float, datatype: str) -> float | int:
     if datatype == "BOOL":
         return bool(round(value))
-    return float(f"{value:.6g}") if datatype.startswith("FP") else round(value)
+    if not datatype.startswith("FP"):
+        return round(value)
+    # Short, but a time in seconds keeps its seconds.
+    return float(f"{value:.6g}") if abs(value) < _LONG_NUMBER else float(round(value))
 
 
 def _outputs(target: Target) -> tuple[OutputField, ...]:

@@ -14,7 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.pool import NullPool
 
 from raymi.errors import ConflictError, SpecError, UnreachableError
@@ -39,12 +45,7 @@ def open_database(url: str) -> Engine:
     try:
         migrate(engine)
     except (DBAPIError, OSError) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        raise UnreachableError(
-            f"database {_shown(engine.url)}: cannot be used",
-            why=" ".join(str(reason).split()),
-            fix="check RAYMI_DATABASE_URL or RAYMI_HOME, its permissions, and the server",
-        ) from error
+        raise _unusable(engine, error) from error
     return engine
 
 
@@ -77,16 +78,30 @@ def build_engine(url: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees one consistent state."""
-    with engine.connect() as connection:
-        yield connection
+    """A connection that sees one consistent state.
+
+    Raises:
+        UnreachableError: The database does not answer.
+    """
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise _unusable(engine, error) from error
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that holds the write lock from its start; commits if the block ends well."""
-    with engine.execution_options(raymi_writes=True).begin() as connection:
-        yield connection
+    """A transaction that holds the write lock from its start; commits if the block ends well.
+
+    Raises:
+        UnreachableError: The database does not answer, is read-only or locked for too long.
+    """
+    try:
+        with engine.execution_options(raymi_writes=True).begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError) as error:
+        raise _unusable(engine, error) from error
 
 
 def migrate(engine: Engine) -> None:
@@ -159,6 +174,15 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get("raymi_writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _unusable(engine: Engine, error: Exception) -> UnreachableError:
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    return UnreachableError(
+        f"database {_shown(engine.url)}: cannot be used",
+        why=" ".join(str(reason).split()),
+        fix="check RAYMI_DATABASE_URL or RAYMI_HOME, its permissions, and the server",
+    )
 
 
 def _escaped(path: Path) -> str:

@@ -53,6 +53,14 @@ def test_a_regression_answers_with_a_number(regression_run):
     assert (output.name, output.datatype, output.shape) == ("prediction", "FP64", ())
 
 
+def test_an_example_of_a_time_is_exact_to_the_second(classifier_run):
+    preprocessing, dataset = classifier_run.result.preprocessing, classifier_run.dataset
+    size = preprocessing.features[0].model_copy(update={"quantiles": (1325376000.4,)})
+    timed = preprocessing.model_copy(update={"features": (size, *preprocessing.features[1:])})
+
+    assert derive_signature(timed, dataset).inputs[0].example == 1325376000.0
+
+
 @pytest.mark.parametrize(
     ("classes", "datatype"), [((0, 1, 2), "INT64"), ((False, True), "BOOL"), (("a", "b"), "BYTES")]
 )

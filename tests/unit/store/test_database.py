@@ -113,6 +113,16 @@ def test_a_url_that_is_none_is_refused_without_repeating_it(url):
     assert "secret" not in str(caught.value)
 
 
+def test_a_write_to_a_database_that_may_only_be_read_is_refused(url):
+    engine = open_database(url)
+
+    with pytest.raises(UnreachableError, match="readonly") as caught, writing(engine) as connection:
+        connection.execute(text("PRAGMA query_only = ON"))
+        connection.execute(text("INSERT INTO models (name, last_version) VALUES ('digits', 0)"))
+
+    assert caught.value.exit_code == 3
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "raymi.db").write_text("this is a letter, not a database" * 10)
 
