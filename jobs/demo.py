@@ -38,6 +38,7 @@ from raymi.specs.deploy import DeploySpec
 from raymi.store.record import write_atomically
 from raymi.sweep.report import format_table
 from raymi.sweep.result import SWEEP_FILE, SweepResult
+from raymi.train.result import TrainResult
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = "jobs/digits/sweep.yaml"
@@ -149,8 +150,7 @@ def deploy(head: HeadState, model: str) -> Deployment:
 
 def check_every_row(sweep: SweepResult, deployment: Deployment) -> Parity:
     """Send the test split row by row and compare with the evaluation's own predictions."""
-    winner = sweep.winner
-    assert winner is not None  # the job would not have succeeded
+    winner = winning_run(sweep)
     dataset, directory = open_dataset(
         settings().store_dir, winner.dataset["name"], winner.dataset["fingerprint"]
     )
@@ -161,6 +161,13 @@ def check_every_row(sweep: SweepResult, deployment: Deployment) -> Parity:
         offline.column("prediction").to_pylist(),
         offline.column("target").to_pylist(),
     )
+
+
+def winning_run(sweep: SweepResult) -> TrainResult:
+    """The run behind the winner; a sweep without one would not have succeeded as a job."""
+    if sweep.winner is None:
+        raise RaymiError("the sweep has no winner", why=sweep.decision.sentence, fix="see its log")
+    return sweep.winner
 
 
 def summarise(
@@ -183,12 +190,11 @@ def summarise(
         }
         for trial in sweep.trials
     ]
-    assert sweep.decision.winner is not None
     return {
         "job_submission_id": job_id,
         "job_status": "SUCCEEDED",
         "trials": trials,
-        "winner": {**trials[sweep.decision.winner], "why": sweep.decision.sentence},
+        "winner": {**trials[sweep.decision.winner or 0], "why": sweep.decision.sentence},
         "model": {"name": model.name, "version": model.version, "fingerprint": model.fingerprint},
         "endpoint": deployment.endpoint,
         "num_test_rows": parity.num_rows,

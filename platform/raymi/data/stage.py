@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from raymi.data.canonical import unify
 from raymi.data.column_statistics import describe_column
 from raymi.data.fingerprint import content_fingerprint
+from raymi.data.idx import LABEL_COLUMN
 from raymi.data.library import DATASET_FILE, dataset_dir, open_dataset
 from raymi.data.reading import describe_source, read_source
 from raymi.data.shards import write_shards
@@ -42,6 +43,7 @@ def run(spec: DataSpec, *, store_dir: Path) -> DatasetVersion:
     """
     if not spec.sources:
         return _look_up(spec, store_dir)
+    spec = _with_target(spec)
     root = Path(spec.root)
     tables = _read_all(spec, root)
     _check_target(spec, tables)
@@ -58,6 +60,13 @@ def run(spec: DataSpec, *, store_dir: Path) -> DatasetVersion:
         ]
         _publish(spec, splits, files, fingerprint=fingerprint, directory=directory)
     return _opened(spec.name, fingerprint, store_dir)
+
+
+def _with_target(spec: DataSpec) -> DataSpec:
+    """Images that came with a file of labels are there to predict the labels."""
+    if spec.target is None and all(source.labels for source in spec.sources):
+        return spec.model_copy(update={"target": LABEL_COLUMN})
+    return spec
 
 
 def _opened(name: str, fingerprint: str, store_dir: Path) -> DatasetVersion:

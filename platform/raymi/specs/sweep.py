@@ -74,7 +74,7 @@ class SweepSpec(Spec):
     constraints: ConstraintSpec = ConstraintSpec()
     """What must hold first."""
 
-    tie_within: float = Field(default=0.02, ge=0.0, lt=1.0)
+    tie_within: float = Field(default=0.05, ge=0.0, lt=1.0)
     """Relative difference in the objective below which trials are equal; the safer one wins."""
 
     scheduler: SchedulerSpec = SchedulerSpec()

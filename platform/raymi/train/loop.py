@@ -114,22 +114,22 @@ class Worker:
         first_step = self.state.step % self.order.steps_per_epoch
         self.network.train()
         self.stopwatch.resume()
-        loss = math.nan
+        losses = torch.zeros(2, dtype=torch.float64, device=self.device)
         for step in range(first_step, self.order.steps_per_epoch):
             rows = self.order.step_rows(permutation, step)
-            loss_sum = self._step(rows)
+            losses += self._step(rows)
             self.state.step += 1
             self.stopwatch.count(len(rows))
             ends_epoch = step + 1 == self.order.steps_per_epoch
-            if ends_epoch or self.pace.is_progress_due():
-                loss = self._checked_loss(loss_sum)
-                if not ends_epoch:
-                    self._log("progress", epoch=epoch + 1, loss=loss)
+            if not ends_epoch and self.pace.is_progress_due():
+                self._log("progress", epoch=epoch + 1, loss=self._mean_loss(losses))
             if not ends_epoch and self.pace.is_step_checkpoint_due(self.state.step):
                 self.stopwatch.pause()
                 self._report({}, save=True)
                 self.stopwatch.resume()
         self.stopwatch.pause()
+        self._add_over_ranks(losses)
+        loss = self._mean_loss(losses)
         metrics = self._validate()
         self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
         save = self._agreed(self.pace.is_epoch_checkpoint_due(self.state.step))
@@ -138,7 +138,7 @@ class Worker:
         return metrics
 
     def _step(self, rows: np.ndarray) -> Tensor:
-        """One optimizer step; returns this rank's part of the mean loss, unsynchronised."""
+        """One optimizer step; returns this rank's (loss sum, row count), unsynchronised."""
         rate = learning_rate(
             self.state.step,
             total_steps=self.total_steps,
@@ -149,13 +149,15 @@ class Worker:
         seed_step(self.spec.seed, self.state.step, self.launcher.rank)
         self.state.optimizer.zero_grad(set_to_none=True)
         micro_batches = list(self.order.micro_batches(rows, self.launcher.rank))
-        loss_sum = torch.zeros((), device=self.device)
+        losses = torch.zeros(2, dtype=torch.float64, device=self.device)
         for index, micro_batch in enumerate(micro_batches):
             is_last = index + 1 == len(micro_batches)
             with self._gradients_synchronised(wanted=is_last):
-                loss_sum += self._backward(micro_batch, num_rows=len(rows))
+                loss_sum = self._backward(micro_batch, num_rows=len(rows))
+            losses[0] += loss_sum
+            losses[1] += float(micro_batch.weights.sum())
         self._apply_gradients()
-        return loss_sum
+        return losses
 
     def _backward(self, micro_batch: MicroBatch, *, num_rows: int) -> Tensor:
         inputs = self._inputs(self.train_arrays, micro_batch.rows)
@@ -163,10 +165,11 @@ class Worker:
         weights = torch.from_numpy(micro_batch.weights).to(self.device)
         with compute_context(self.spec.precision, self.device):
             outputs = self.network(inputs)
-        loss = (row_losses(outputs, targets, self.target) * weights).sum() / num_rows
-        # Data-parallel gradients are averaged over ranks; the loss above is a share of a sum.
-        torch.autograd.backward(self.state.scaler.scale(loss * self.launcher.world_size))
-        return loss.detach()
+        loss_sum = (row_losses(outputs, targets, self.target) * weights).sum()
+        # Data-parallel gradients are averaged over ranks; the mean is over the global batch.
+        loss = loss_sum * (self.launcher.world_size / num_rows)
+        torch.autograd.backward(self.state.scaler.scale(loss))
+        return loss_sum.detach()
 
     def _apply_gradients(self) -> None:
         scaler, optimizer = self.state.scaler, self.state.optimizer
@@ -201,8 +204,7 @@ class Worker:
             totals += sum_rows(
                 row_losses(outputs, targets, self.target), row_scores(outputs, targets, self.target)
             )
-        if self.launcher.world_size > 1:
-            dist.all_reduce(totals)
+        self._add_over_ranks(totals)
         return Sums(*totals.tolist()).metrics(self.target)
 
     def _report(self, metrics: dict[str, float], *, save: bool) -> None:
@@ -273,8 +275,18 @@ class Worker:
         dist.broadcast(message, src=0)
         return bool(message.item())
 
-    def _checked_loss(self, loss_sum: Tensor) -> float:
-        loss = loss_sum.item() * self.launcher.world_size
+    def _add_over_ranks(self, totals: Tensor) -> None:
+        if self.launcher.world_size > 1:
+            dist.all_reduce(totals)
+
+    def _mean_loss(self, losses: Tensor) -> float:
+        """Mean over the rows so far in this epoch.
+
+        Raises:
+            TrainingError: It is not a number.
+        """
+        loss_sum, num_rows = losses.tolist()
+        loss: float = loss_sum / max(num_rows, 1.0)
         if not math.isfinite(loss):
             raise _diverged(f"the loss at step {self.state.step} is {loss}")
         return loss
