@@ -1,0 +1,179 @@
+"""The loop computes the same run however it is cut, stopped and resumed; in one process here."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from raymi.data import stage as data_stage
+from raymi.data.fitting import fit_preprocessing
+from raymi.data.library import open_dataset
+from raymi.errors import IntegrityError, TrainingError
+from raymi.models.architecture import Architecture
+from raymi.specs.data import DataSpec, SourceSpec
+from raymi.specs.train import TrainSpec
+from raymi.train.events import EVENTS_FILE, read_events
+from raymi.train.launcher import SingleProcessLauncher
+from raymi.train.loop import MODEL_FILE, train_worker
+from raymi.train.outcome import OUTCOME_FILE, Outcome
+from raymi.train.plan import TrainPlan
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """Two dense blobs of points: easy to learn, 203 rows so that the last step is ragged."""
+    directory = tmp_path_factory.mktemp("blobs")
+    generator = torch.Generator().manual_seed(0)
+    lines = ["x,y,kind"]
+    for row in range(290):
+        centre = 2.0 if row % 2 else -2.0
+        x, y = (torch.randn(2, generator=generator) + centre).tolist()
+        lines.append(f"{x:.5f},{y:.5f},{'high' if row % 2 else 'low'}")
+    (directory / "blobs.csv").write_text("\n".join(lines) + "\n")
+    data_stage.run(
+        DataSpec(
+            name="blobs",
+            root=str(directory),
+            sources=(SourceSpec(path="blobs.csv"),),
+            target="kind",
+        ),
+        store_dir=directory,
+    )
+    return directory
+
+
+def plan_of(store: Path, run_dir: Path, **changes: object) -> TrainPlan:
+    document: dict[str, object] = {
+        "name": "blobs",
+        "problem": "unused",
+        "data": "blobs",
+        "batch": {"global_batch_size": 32, "micro_batch_size": 32},
+        "optimizer": {"learning_rate": 0.01},
+        "epochs": 3,
+    }
+    dataset, directory = open_dataset(store, "blobs")
+    run_dir.mkdir(exist_ok=True)
+    return TrainPlan(
+        run_id=run_dir.name,
+        run_dir=str(run_dir),
+        spec=TrainSpec.from_document(document | changes),
+        dataset=dataset,
+        dataset_dir=str(directory),
+        preprocessing=fit_preprocessing(dataset),
+        architecture=Architecture(name="mlp", arguments={"hidden": [16], "dropout": 0.0}),
+        accelerator="cpu",
+    )
+
+
+def train(
+    plan: TrainPlan, launcher: SingleProcessLauncher | None = None
+) -> dict[str, torch.Tensor]:
+    train_worker(plan, launcher or SingleProcessLauncher())
+    return load_file(Path(plan.run_dir) / MODEL_FILE)
+
+
+def losses(plan: TrainPlan) -> list[float]:
+    events = read_events(Path(plan.run_dir) / EVENTS_FILE)
+    return [event["train_loss"] for event in events if event["event"] == "epoch"]
+
+
+def equal(left: Weights, right: Weights) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_it_learns(store, tmp_path):
+    plan = plan_of(store, tmp_path / "run")
+
+    train(plan)
+
+    assert Outcome.load(tmp_path / "run" / OUTCOME_FILE).metrics["accuracy"] > 0.9
+    assert losses(plan)[-1] < losses(plan)[0]
+
+
+def test_the_same_spec_gives_the_same_bits(store, tmp_path):
+    first = train(plan_of(store, tmp_path / "first"))
+    second = train(plan_of(store, tmp_path / "second"))
+
+    assert equal(first, second)
+
+
+def test_another_seed_gives_another_model(store, tmp_path):
+    first = train(plan_of(store, tmp_path / "first"))
+    second = train(plan_of(store, tmp_path / "second", seed=1))
+
+    assert not equal(first, second)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4, 16])
+def test_the_loss_curve_does_not_move_with_the_micro_batch(store, tmp_path, micro_batch_size):
+    whole = plan_of(store, tmp_path / "whole")
+    cut = plan_of(
+        store,
+        tmp_path / "cut",
+        batch={"global_batch_size": 32, "micro_batch_size": micro_batch_size},
+    )
+
+    train(whole)
+    train(cut)
+
+    assert losses(cut) == pytest.approx(losses(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(store, tmp_path, precision):
+    settings = {"precision": precision, "checkpoint": {"every_steps": 5}}
+    undisturbed = train(plan_of(store, tmp_path / "undisturbed", **settings))
+    checkpoints = tmp_path / "checkpoints"
+    plan = plan_of(store, tmp_path / "resumed", **settings)
+    train(plan, SingleProcessLauncher(checkpoints))
+
+    # Go back to step 10, the middle of the second epoch.
+    for later in sorted(checkpoints.iterdir())[2:]:
+        shutil.rmtree(later)
+    resumed = train(plan, SingleProcessLauncher(checkpoints))
+
+    assert equal(resumed, undisturbed)
+
+
+def test_a_damaged_checkpoint_is_refused(store, tmp_path):
+    plan = plan_of(store, tmp_path / "run", checkpoint={"every_steps": 5})
+    train(plan, SingleProcessLauncher(tmp_path / "checkpoints"))
+    newest = max((tmp_path / "checkpoints").iterdir()) / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+
+    with pytest.raises(IntegrityError, match=r"state\.safetensors"):
+        train(plan, SingleProcessLauncher(tmp_path / "checkpoints"))
+
+
+def test_a_checkpoint_of_another_spec_is_refused(store, tmp_path):
+    train(
+        plan_of(store, tmp_path / "run", checkpoint={"every_steps": 5}),
+        SingleProcessLauncher(tmp_path / "checkpoints"),
+    )
+
+    with pytest.raises(IntegrityError, match="another run"):
+        train(plan_of(store, tmp_path / "run"), SingleProcessLauncher(tmp_path / "checkpoints"))
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_reason(store, tmp_path):
+    optimizer = {"name": "sgd", "learning_rate": 1e30, "max_gradient_norm": None}
+    plan = plan_of(store, tmp_path / "run", optimizer=optimizer)
+
+    with pytest.raises(TrainingError) as caught:
+        train(plan)
+
+    assert caught.value.reason == "diverged"
+    assert not (tmp_path / "run" / MODEL_FILE).exists()
+
+
+def test_every_report_names_its_epoch_and_the_primary_metric(store, tmp_path):
+    launcher = SingleProcessLauncher()
+
+    train(plan_of(store, tmp_path / "run"), launcher)
+
+    assert launcher.reports[-1]["epoch"] == 3
+    assert "accuracy" in launcher.reports[-1]
