@@ -110,34 +110,34 @@ def _cluster() -> _Cluster:
     Raises:
         UnreachableError: There is neither.
     """
-    from raymi.control.local_head import read_head
+    from raymi.control.head_state import read_head
     from raymi.errors import UnreachableError
     from raymi.serve.applications import ServeClient
     from raymi.settings import settings
 
     address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_DASHBOARD_ADDRESS")
-    if address:
-        return _Cluster(ServeClient(address, _token(None)), _SERVE_PORT)
     head = read_head(settings().home_dir)
-    if head is None:
+    if head is not None and address in (None, head.dashboard_url):
+        return _Cluster(ServeClient(head.dashboard_url, head.token()), head.serve_port)
+    if address is None:
         raise UnreachableError(
             "no cluster to deploy to",
             why="no head was started here, and RAY_API_SERVER_ADDRESS is not set",
             fix="start one with `raymi up`",
         )
-    return _Cluster(ServeClient(head.dashboard_url, _token(Path(head.token_path))), head.serve_port)
+    return _Cluster(ServeClient(address, _environment_token()), _SERVE_PORT)
 
 
-def _token(path: Path | None) -> SecretStr | None:
-    """The cluster's token: the local head's own, else where Ray itself would look."""
+def _environment_token() -> SecretStr | None:
+    """The token, from where Ray itself looks for it."""
     from pydantic import SecretStr
 
-    if path is None and (token := os.environ.get("RAY_AUTH_TOKEN")):
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
         return SecretStr(token)
-    path = path or Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray/auth_token")
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
     try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
-    except OSError:
+        return SecretStr(Path(path).read_text(encoding="ascii").strip())
+    except (OSError, UnicodeDecodeError):
         return None
 
 

@@ -45,11 +45,10 @@ def as_rows(predictions: Predictions, *, probabilities: bool) -> list[dict[str, 
     if not isinstance(target, ClassTarget):
         return [{"prediction": value} for value in predictions.values.tolist()]
     every_class = predictions.probabilities
-    indices = predictions.indices
-    highest = np.take_along_axis(every_class, indices[:, None], axis=1)[:, 0]
+    highest = every_class.max(axis=1)
     rows: list[dict[str, Any]] = [
         {"label": target.classes[index], "probability": probability}
-        for index, probability in zip(indices.tolist(), highest.tolist(), strict=True)
+        for index, probability in zip(predictions.indices.tolist(), highest.tolist(), strict=True)
     ]
     if probabilities:
         names = [value_text(label) for label in target.classes]

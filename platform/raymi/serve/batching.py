@@ -1,9 +1,9 @@
 """Dynamic batching: concurrent requests share one forward pass.
 
-A plain queue of futures. When nothing is being computed, the first arrival waits at most
-`max_wait_s` for company; while something is, arrivals collect and leave together as soon as
-it is done or their wait is over. The computation has a thread of its own, so that the event
-loop goes on answering health checks.
+A plain queue of futures. While a batch is computed, arrivals collect, and leave together as
+soon as it is done. When nothing is computed, an arrival waits at most `max_wait_s` for company,
+and only if the batch before it had any: a lone client never waits. The computation has a thread
+of its own, so that the event loop goes on answering health checks.
 
 Nothing here knows about models: items go in, results come out, in order.
 """
@@ -106,6 +106,7 @@ class BatchQueue(Generic[Item, Result]):
         self._waiting: deque[_Entry[Item, Result]] = deque()
         self._waiting_rows = 0
         self._busy_since_s: float | None = None
+        self._expects_company = True
         self._alarm: Alarm | None = None
 
     @property
@@ -158,7 +159,8 @@ class BatchQueue(Generic[Item, Result]):
         if self._busy_since_s is not None or not self._waiting:
             return
         wait_s = self._waiting[0].arrived_s + self._limits.max_wait_s - self._timer.now_s()
-        if wait_s > 0 and self._waiting_rows < self._limits.max_batch_size:
+        is_full = self._waiting_rows >= self._limits.max_batch_size
+        if wait_s > 0 and self._expects_company and not is_full:
             if self._alarm is None:
                 self._alarm = self._timer.call_later(wait_s, self._wake)
             return
@@ -190,6 +192,7 @@ class BatchQueue(Generic[Item, Result]):
             self._alarm.cancel()
             self._alarm = None
         self._busy_since_s = self._timer.now_s()
+        self._expects_company = len(batch) > 1
         items = [entry.item for entry in batch]
         running = asyncio.get_running_loop().run_in_executor(
             self._executor, _compute_each, self._compute, items

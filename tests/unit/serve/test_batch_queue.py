@@ -88,7 +88,7 @@ class Desk:
         return task
 
 
-def test_a_lone_request_leaves_when_its_wait_is_over():
+def test_the_first_of_a_batch_leaves_when_its_wait_is_over():
     async def scenario():
         desk = Desk()
         answer = await desk.ask(1)
@@ -101,6 +101,39 @@ def test_a_lone_request_leaves_when_its_wait_is_over():
         return too_early, await answer
 
     assert asyncio.run(scenario()) == (0, [2])
+
+
+def test_a_client_that_is_alone_never_waits():
+    async def scenario():
+        desk = Desk()
+        await desk.ask(1)
+        desk.clock.advance(1.0)
+        await desk.worker.finish()
+
+        answer = await desk.ask(2)
+        await desk.worker.finish()
+
+        return await answer
+
+    assert asyncio.run(scenario()) == [4]
+
+
+def test_after_a_shared_batch_the_next_one_waits_for_company_again():
+    async def scenario():
+        desk = Desk()
+        for number in range(4):
+            await desk.ask(number)
+        await desk.worker.finish()
+
+        await desk.ask(10)
+        too_early = len(desk.worker.tasks)
+        await desk.ask(11)
+        desk.clock.advance(0.6)
+        await desk.worker.finish()
+
+        return too_early, desk.batches[1]
+
+    assert asyncio.run(scenario()) == (0, [10, 11])
 
 
 def test_a_full_batch_leaves_at_once_and_each_gets_its_own_answer():
