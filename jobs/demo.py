@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import secrets
 import shlex
@@ -18,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from raymi.control.local_head import HeadState
+import requests
 
 from raymi.control import local_head
+from raymi.control.local_head import HeadState
 from raymi.data.library import open_dataset
 from raymi.data.loading import load_split
 from raymi.driver import JobOutcome
@@ -42,6 +44,7 @@ from raymi.train.result import TrainResult
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = "jobs/digits/sweep.yaml"
+JSON = {"content-type": "application/json"}
 
 
 def main() -> None:
@@ -52,27 +55,26 @@ def main() -> None:
     # The demo's state stays in the checkout, unless the caller has a place for it.
     os.environ.setdefault("RAYMI_HOME", str(ROOT / ".raymi"))
     os.chdir(ROOT)
-    was_up = local_head.read_head(settings().home_dir) is not None
+    home = settings().home_dir
+    head, is_ours = local_head.up(local_head.HeadRequest(), home=home, say=step)
     try:
-        parity = run()
+        parity = run(head)
     except RaymiError as error:
         say(f"error: {error}")
         sys.exit(error.exit_code)
     finally:
-        if not arguments.keep and not was_up:
-            step("stopping what the demo started")
-            local_head.down(settings().home_dir)
-    if arguments.keep or was_up:
-        say("\nStill up. `.venv/bin/raymi status` shows it, `.venv/bin/raymi down` stops it")
-        say(f"(with RAYMI_HOME={settings().home_dir}).")
+        if is_ours and not arguments.keep:
+            step("stopping what the demo started (`make demo KEEP=1` leaves it up)")
+            local_head.down(home=home)
+    if arguments.keep or not is_ours:
+        say(f"\nStill up. To look around: export RAYMI_HOME={home} PATH={ROOT}/.venv/bin:$PATH")
+        say("then `raymi status`, `raymi models`, `raymi deployments`; `raymi down` stops it.")
     sys.exit(0 if parity.mismatches == 0 else 1)
 
 
-def run() -> Parity:
+def run(head: HeadState) -> Parity:
     """Everything from an empty directory to a checked endpoint."""
     began_at = time.monotonic()
-    step("starting a Ray head on this machine")
-    head = local_head.up(settings().home_dir)
     say(f"dashboard {head.dashboard_url}, token in {head.token_path}")
 
     step(f"submitting {SPEC} through the Ray job API")
@@ -90,14 +92,14 @@ def run() -> Parity:
     deploy_s = time.monotonic() - deploy_began_at
 
     step("sending every test row to the endpoint")
-    parity = check_every_row(sweep, deployment)
+    rows, parity = check_every_row(sweep, deployment)
     say(
         f"{parity.num_rows} rows: offline accuracy {parity.offline_accuracy:.4f}, "
         f"served accuracy {parity.served_accuracy:.4f}, {parity.mismatches} mismatches"
     )
     seconds = {"sweep": sweep_s, "deploy": deploy_s, "total": time.monotonic() - began_at}
     summary = summarise(job_id, sweep, candidate, deployment, parity, seconds)
-    report(summary, sweep, deployment)
+    report(summary, sweep, example=rows[0])
     return parity
 
 
@@ -112,6 +114,7 @@ def submit_and_follow(head: HeadState) -> tuple[str, JobOutcome]:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(head.token_path)
     from ray.job_submission import JobStatus, JobSubmissionClient
 
+    logging.disable(logging.WARNING)  # Ray's notes on packaging and closed sockets.
     outcome_file = settings().home_dir / "demo" / f"outcome-{secrets.token_hex(4)}.json"
     outcome_file.parent.mkdir(parents=True, exist_ok=True)
     client = JobSubmissionClient(head.dashboard_url)
@@ -142,13 +145,15 @@ def deploy(head: HeadState, model: str) -> Deployment:
     """Put a model behind the head's HTTP port."""
     return serve_stage.run(
         DeploySpec(model=model),
-        client=ServeClient(head.dashboard_url, Path(head.token_path).read_text().strip()),
+        client=ServeClient(head.dashboard_url, head.token()),
         store=open_store(),
         http_options={"host": "127.0.0.1", "port": head.serve_port},
     )
 
 
-def check_every_row(sweep: SweepResult, deployment: Deployment) -> Parity:
+def check_every_row(
+    sweep: SweepResult, deployment: Deployment
+) -> tuple[list[dict[str, Any]], Parity]:
     """Send the test split row by row and compare with the evaluation's own predictions."""
     winner = winning_run(sweep)
     dataset, directory = open_dataset(
@@ -156,11 +161,12 @@ def check_every_row(sweep: SweepResult, deployment: Deployment) -> Parity:
     )
     rows = json_rows(load_split(directory, dataset, Split.TEST), winner.preprocessing)
     offline = pq.read_table(Path(winner.run_dir) / PREDICTIONS_FILE)
-    return compare(
+    parity = compare(
         fetch_predictions(f"{deployment.endpoint}/predict", rows),
         offline.column("prediction").to_pylist(),
         offline.column("target").to_pylist(),
     )
+    return rows, parity
 
 
 def winning_run(sweep: SweepResult) -> TrainResult:
@@ -205,8 +211,8 @@ def summarise(
     }
 
 
-def report(summary: dict[str, Any], sweep: SweepResult, deployment: Deployment) -> None:
-    """Write the summary and say where everything is."""
+def report(summary: dict[str, Any], sweep: SweepResult, *, example: dict[str, Any]) -> None:
+    """Write the summary, and say where everything is and how to call the endpoint."""
     path = settings().home_dir / "demo" / "summary.json"
     write_atomically(path, json.dumps(summary, indent=2) + "\n")
     step("done")
@@ -215,10 +221,13 @@ def report(summary: dict[str, Any], sweep: SweepResult, deployment: Deployment) 
     say(f"\nmodel     {model['name']}@{model['version']} ({model['fingerprint'][:12]}), champion")
     say(f"sweep     {sweep.sweep_dir}")
     say(f"summary   {path}")
-    say(f"endpoint  {deployment.endpoint}")
-    say("\nCall it:\n")
-    say(f"  curl -s {deployment.endpoint}/predict \\")
-    say(f"    -d {shlex.quote(json.dumps(deployment.example))}")
+    say(f"endpoint  {summary['endpoint']}")
+    body = json.dumps({"rows": [example]}, separators=(",", ":"))
+    say("\nCall it (the first test row):\n")
+    say(f"  curl -s {summary['endpoint']}/predict -H 'content-type: application/json' \\")
+    say(f"    -d {shlex.quote(body)}\n")
+    answer = requests.post(f"{summary['endpoint']}/predict", data=body, headers=JSON, timeout=30)
+    say(answer.text)
 
 
 def step(text: str) -> None:

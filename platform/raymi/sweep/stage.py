@@ -13,6 +13,7 @@ from raymi.specs.data import DataSpec
 from raymi.specs.loading import resolved_yaml
 from raymi.specs.sweep import SweepSpec
 from raymi.sweep.concurrency import max_concurrent_trials
+from raymi.sweep.countdown import Countdown
 from raymi.sweep.decision import decide
 from raymi.sweep.result import SWEEP_FILE, SweepResult
 from raymi.sweep.trial import Status, Trial
@@ -87,7 +88,7 @@ def _run(
         f"[trial {p.trial.index + 1}: {p.trial.label}] ": Path(p.plan.run_dir) / EVENTS_FILE
         for p in plans
     }
-    with follow(logs, say):
+    with follow(logs, say, overall=Countdown(len(plans))):
         return run_trials(
             plans,
             spec=spec,

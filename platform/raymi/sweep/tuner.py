@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import traceback
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def run_trials(
     # Progress is printed from the runs' own events, and results are our own files.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
     metric = primary_metric(plans[0].plan.preprocessing.target)
     documents = [
         {"trial": p.trial.model_dump_json(), "plan": p.plan.model_dump_json()} for p in plans

@@ -13,12 +13,18 @@ _POLL_INTERVAL_S = 0.3
 
 
 @contextmanager
-def follow(logs: Mapping[str, Path], say: Callable[[str], None]) -> Iterator[None]:
+def follow(
+    logs: Mapping[str, Path],
+    say: Callable[[str], None],
+    *,
+    overall: Callable[[Event], str | None] = lambda _: None,
+) -> Iterator[None]:
     """Follow event logs in the background until the block ends.
 
     Args:
         logs: Prefix of each printed line -> the log it comes from.
         say: Receives the lines.
+        overall: Gives a line about all logs together after an event, or None.
     """
     readers = {prefix: EventReader(path) for prefix, path in logs.items()}
     stopped = threading.Event()
@@ -28,6 +34,8 @@ def follow(logs: Mapping[str, Path], say: Callable[[str], None]) -> Iterator[Non
             for event in reader.new_events():
                 if line := format_event(event):
                     say(f"{prefix}{line}")
+                if line := overall(event):
+                    say(line)
 
     def poll() -> None:
         while not stopped.wait(_POLL_INTERVAL_S):
