@@ -1,0 +1,169 @@
+"""Which TCP ports a local head gets: those asked for, the usual ones, or any free ones."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Collection
+
+import psutil
+
+from raymi.errors import ConflictError, RaymiError, SpecError
+from raymi.store.record import Record
+
+LOOPBACK = "127.0.0.1"
+
+USUAL_DASHBOARD_PORT = 8265
+USUAL_SERVE_PORT = 8000
+
+# Below the range from which Linux takes ports for outgoing connections (32768 and up), so that
+# nothing grabs one between the choice and its use; above Ray's own workers (10002-19999).
+FIRST_PORT, LAST_PORT = 20_000, 29_999
+_LOWEST_UNPRIVILEGED_PORT, _HIGHEST_PORT = 1024, 65_535
+
+
+class HeadPorts(Record):
+    """The ports of one head that are fixed before it starts; Ray binds all others to port 0."""
+
+    gcs: int
+    """Ray's own protocol; `ray.init` connects here."""
+
+    dashboard: int
+    """HTTP: jobs, Serve configuration, state, web page."""
+
+    agent: int
+    """HTTP of the node's dashboard agent, which starts jobs."""
+
+    client: int
+    """Ray Client (`ray://`); Ray starts it whether it is wanted or not."""
+
+    serve: int
+    """HTTP of Serve. Nothing listens before the first application is deployed."""
+
+    dashboard_metrics: int
+    """Prometheus: the dashboard's own metrics."""
+
+    autoscaler_metrics: int
+    """Prometheus: the autoscaler's own metrics."""
+
+    haproxy_stats: int
+    """Read by Serve only when HAProxy is its ingress."""
+
+    haproxy_metrics: int
+    """Read by Serve only when HAProxy is its ingress."""
+
+    def by_name(self) -> dict[str, int]:
+        """Every port under its name."""
+        return dict(self)
+
+
+def choose_ports(
+    *,
+    dashboard: int | None,
+    serve: int | None,
+    reserved: Collection[int] = (),
+    free: Callable[[int], bool] | None = None,
+) -> HeadPorts:
+    """Settle every port of a head.
+
+    Args:
+        dashboard: The port asked for, or None for 8265 or, if that is taken, any free one.
+        serve: The same for Serve, whose usual port is 8000.
+        reserved: Ports that are spoken for, although nothing may listen there yet.
+        free: Whether nothing listens on a port; asks the kernel by default.
+
+    Raises:
+        ConflictError: A port that was asked for is taken.
+        SpecError: A port that was asked for is not one this user may open, or both are the same.
+    """
+    is_open = free or is_free
+    taken = set(reserved)
+
+    def settle(name: str, asked: int | None, usual: int | None = None) -> int:
+        if asked is not None:
+            _require_free(name, asked, taken, is_open)
+            chosen = asked
+        elif usual is not None and usual not in taken and is_open(usual):
+            chosen = usual
+        else:
+            chosen = _any_free(taken, is_open)
+        taken.add(chosen)
+        return chosen
+
+    # What was asked for is settled first, so that no other choice can take it.
+    asked_serve = settle("serve", serve) if serve is not None else None
+    return HeadPorts(
+        dashboard=settle("dashboard", dashboard, USUAL_DASHBOARD_PORT),
+        serve=asked_serve or settle("serve", None, USUAL_SERVE_PORT),
+        gcs=settle("gcs", None),
+        agent=settle("agent", None),
+        client=settle("client", None),
+        dashboard_metrics=settle("dashboard metrics", None),
+        autoscaler_metrics=settle("autoscaler metrics", None),
+        haproxy_stats=settle("haproxy stats", None),
+        haproxy_metrics=settle("haproxy metrics", None),
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether nothing listens on this port on any interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # Connections of an earlier listener that wait out their time do not count as taken;
+        # a listener does, with or without this option.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def holder_of(port: int) -> str:
+    """Who listens on a port, in words, as far as this user may see."""
+    for process in psutil.process_iter(["pid", "name"]):
+        try:
+            connections = process.net_connections(kind="tcp")
+        except (psutil.Error, OSError):
+            continue
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
+            return f"process {process.info['pid']} ({process.info['name']}) listens there"
+    return "something that this user may not inspect listens there"
+
+
+def _require_free(
+    name: str, port: int, taken: Collection[int], is_open: Callable[[int], bool]
+) -> None:
+    option = f"--{name}-port"
+    if not _LOWEST_UNPRIVILEGED_PORT <= port <= _HIGHEST_PORT:
+        raise SpecError(
+            f"{option} {port}: not a port a local head can use",
+            why=f"ports go from {_LOWEST_UNPRIVILEGED_PORT} to {_HIGHEST_PORT}",
+            fix=f"leave {option} out to get a free one",
+        )
+    if port in taken:
+        raise ConflictError(
+            f"{option} {port}: already spoken for",
+            why="another port of this head, or another local head of yours, has the same number",
+            fix=f"choose another, or leave {option} out to get a free one",
+        )
+    if not is_open(port):
+        raise ConflictError(
+            f"{option} {port}: taken",
+            why=holder_of(port),
+            fix=f"choose another, or leave {option} out to get a free one",
+        )
+
+
+def _any_free(taken: Collection[int], is_open: Callable[[int], bool]) -> int:
+    count = LAST_PORT - FIRST_PORT + 1
+    # A random start keeps two heads that start at once out of each other's way.
+    start = secrets.randbelow(count)
+    for offset in range(count):
+        port = FIRST_PORT + (start + offset) % count
+        if port not in taken and is_open(port):
+            return port
+    raise RaymiError(
+        f"no free port between {FIRST_PORT} and {LAST_PORT}",
+        why="every one of them has a listener",
+        fix="stop what listens there; `ss -ltnp` shows it",
+    )
