@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format test-unit test-ray clean
+.PHONY: help setup demo check test test-unit test-ray format docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-ray: $(STAMP) ## The tiers that start Ray: integration and end to end
 format: $(STAMP) ## Rewrite files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(STAMP) ## Rewrite the parts of README.md that are printed from the code
+	@PYTHONPATH=platform $(BIN)/python tests/docs/readme_sections.py
 
 clean: ## Remove the virtual environment, caches and local state
 	rm -rf $(VENV) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,16 +27,16 @@ _RUN = """name: {name}
 problem: jobs.{name}.problem
 data: {dataset}
 precision: fp32
-batch: {{global_batch_size: 256, micro_batch_size: 128}}
+batch: {{global_batch_size: 128, micro_batch_size: 64}}
 resources: {{num_workers: 2}}
-optimizer: {{learning_rate: 2e-3}}
-epochs: 10
+optimizer: {{learning_rate: 3e-3}}
+epochs: 15
 seed: 0
 """
 
 _SPACE = """space:
   precision: [fp32, bf16]
-  batch.micro_batch_size: [32, 128]
+  batch.micro_batch_size: [16, 64]
 objective: samples_per_s
 constraints: {max_quality_loss: 0.01}
 """

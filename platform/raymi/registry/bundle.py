@@ -28,7 +28,7 @@ from raymi.data.preprocessing import Preprocessing
 from raymi.errors import ConflictError
 from raymi.evaluate.result import Evaluation
 from raymi.models.architecture import Architecture
-from raymi.registry.own_code import execute
+from raymi.models.own_code import execute
 from raymi.registry.publication import check_fingerprint
 from raymi.registry.signature import Signature
 from raymi.specs.precision import Precision

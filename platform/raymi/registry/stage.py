@@ -6,9 +6,9 @@ from pathlib import Path
 
 from raymi.data.library import open_dataset
 from raymi.evaluate.result import Evaluation
+from raymi.models.own_code import source_of
 from raymi.registry.actor import current_user
 from raymi.registry.bundle import serving_hints, write_bundle
-from raymi.registry.own_code import source_of
 from raymi.registry.protocol import ModelStore
 from raymi.registry.signature import derive_signature
 from raymi.registry.version import ModelSummary, ModelVersion

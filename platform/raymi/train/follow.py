@@ -64,10 +64,10 @@ def format_event(event: Event) -> str | None:
                 f"{_pace(event)}"
             )
         case "epoch":
-            metric = "accuracy" if "accuracy" in event else "rmse"
+            metric, digits = ("accuracy", ".4f") if "accuracy" in event else ("rmse", ".5g")
             return (
                 f"epoch {event['epoch']}/{event['num_epochs']}  loss {event['train_loss']:.4f}  "
-                f"validation loss {event['loss']:.4f}, {metric} {event[metric]:.4f}  "
+                f"validation loss {event['loss']:.4f}, {metric} {event[metric]:{digits}}  "
                 f"{_pace(event)}"
             )
         case "failure":

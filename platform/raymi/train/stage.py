@@ -10,8 +10,10 @@ from pathlib import Path
 from raymi.data import stage as data_stage
 from raymi.data.fitting import fit_preprocessing
 from raymi.data.library import open_dataset
-from raymi.errors import NotFoundError, SpecError
+from raymi.errors import DataError, NotFoundError, SpecError
 from raymi.models.catalog import build_model, with_arguments
+from raymi.models.own_code import source_of
+from raymi.specs.data import Split
 from raymi.specs.loading import parse_spec, resolved_yaml
 from raymi.specs.train import TrainSpec
 from raymi.train import cluster
@@ -80,7 +82,15 @@ def make_plan(spec: TrainSpec, *, run_id: str, accelerator: str, store_dir: Path
         texts=problem.texts,
     )
     architecture = with_arguments(problem.architecture, spec.model)
-    build_model(architecture, preprocessing)  # A network that cannot be built fails here.
+    # A network that cannot be built, or could not be registered later, fails here.
+    build_model(architecture, preprocessing)
+    source_of(architecture)
+    if dataset.num_rows(Split.TEST) == 0:
+        raise DataError(
+            f"dataset {dataset.name}: no test rows",
+            why="a model is judged on rows that training never saw, and there are none",
+            fix="import it again with a test file, or with `split.test` above 0",
+        )
     return TrainPlan(
         run_id=run_id,
         run_dir=str(store_dir / "runs" / run_id),
