@@ -32,6 +32,8 @@ def staging(destination: Path) -> Iterator[Path]:
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=destination.parent, prefix=f".{destination.name}."))
+    # mkdtemp's 0700 would hide the artifact from workers and replicas of other users.
+    temporary.chmod(0o755)
     try:
         yield temporary
         seal(temporary)

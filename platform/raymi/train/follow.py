@@ -10,6 +10,7 @@ from pathlib import Path
 from raymi.train.events import Event, EventReader
 
 _POLL_INTERVAL_S = 0.3
+_PROGRESS_INTERVAL_S = 2.0
 
 
 @contextmanager
@@ -27,12 +28,14 @@ def follow(
         overall: Gives a line about all logs together after an event, or None.
     """
     readers = {prefix: EventReader(path) for prefix, path in logs.items()}
+    throttles = {prefix: Throttle() for prefix in logs}
     stopped = threading.Event()
 
     def drain() -> None:
         for prefix, reader in readers.items():
             for event in reader.new_events():
-                if line := format_event(event):
+                line = format_event(event)
+                if line and throttles[prefix].lets_through(event):
                     say(f"{prefix}{line}")
                 if line := overall(event):
                     say(line)
@@ -49,6 +52,22 @@ def follow(
         stopped.set()
         thread.join()
         drain()
+
+
+class Throttle:
+    """Lets one progress line through every few seconds: short epochs would flood a log."""
+
+    def __init__(self) -> None:
+        self._shown_at = float("-inf")
+
+    def lets_through(self, event: Event) -> bool:
+        """Whether to print this event; whatever is not mere progress always is."""
+        if event["event"] not in ("progress", "epoch") or event["step"] == event["total_steps"]:
+            return True
+        if event["time"] - self._shown_at < _PROGRESS_INTERVAL_S:
+            return False
+        self._shown_at = event["time"]
+        return True
 
 
 def format_event(event: Event) -> str | None:

@@ -8,8 +8,8 @@ import torch
 
 from raymi.errors import IntegrityError, SpecError
 from raymi.models.architecture import Architecture
-from raymi.registry.bundle import load_bundle
 from raymi.models.own_code import check_travels_alone
+from raymi.registry.bundle import load_bundle
 from raymi.store.artifacts import verify
 
 NET = """

@@ -1,0 +1,86 @@
+"""A run's events are lines that survive it; people see the few that matter."""
+
+import pytest
+
+from raymi.train.events import EventLog, EventReader, read_events
+from raymi.train.follow import Throttle, follow, format_event, format_seconds
+
+PROGRESS = {
+    "event": "progress",
+    "time": 0.0,
+    "epoch": 1,
+    "num_epochs": 3,
+    "step": 5,
+    "total_steps": 30,
+    "loss": 0.25,
+    "samples_per_s": 1234.5,
+    "eta_s": 65,
+}
+
+
+def test_events_come_back_in_order(tmp_path):
+    log = EventLog(tmp_path / "events.jsonl", clock=lambda: 7.0)
+
+    log.append("attempt", step=0)
+    log.append("finished", num_steps=3)
+
+    assert read_events(tmp_path / "events.jsonl") == [
+        {"event": "attempt", "time": 7.0, "step": 0},
+        {"event": "finished", "time": 7.0, "num_steps": 3},
+    ]
+
+
+def test_a_log_that_does_not_exist_yet_is_empty(tmp_path):
+    assert read_events(tmp_path / "events.jsonl") == []
+
+
+def test_a_half_written_line_waits_for_its_end(tmp_path):
+    path = tmp_path / "events.jsonl"
+    reader = EventReader(path)
+    path.write_text('{"event": "a"}\n{"event": ')
+
+    first = list(reader.new_events())
+    path.write_text('{"event": "a"}\n{"event": "b"}\n')
+
+    assert first == [{"event": "a"}]
+    assert list(reader.new_events()) == [{"event": "b"}]
+
+
+def test_following_prints_what_was_written_before_the_block_ended(tmp_path):
+    lines: list[str] = []
+    log = EventLog(tmp_path / "events.jsonl")
+
+    with follow({"[t] ": tmp_path / "events.jsonl"}, lines.append):
+        log.append("failure", reason="worker_died", retry=True)
+
+    assert lines == ["[t] failed (worker_died): going back to the newest checkpoint"]
+
+
+def test_progress_says_where_how_fast_and_how_long():
+    line = format_event(PROGRESS)
+
+    assert line == "epoch 1/3  step 5/30  loss 0.2500  1,234 samples/s  eta 1m05s"
+
+
+def test_events_for_the_record_are_not_printed():
+    assert format_event({"event": "checkpoint", "time": 0.0, "step": 3}) is None
+
+
+def test_progress_in_quick_succession_is_thinned_out():
+    throttle = Throttle()
+
+    shown = [throttle.lets_through(PROGRESS | {"time": t}) for t in (0.0, 0.5, 1.9, 2.1, 3.0)]
+
+    assert shown == [True, False, False, True, False]
+
+
+def test_the_last_step_is_always_shown():
+    throttle = Throttle()
+    throttle.lets_through(PROGRESS)
+
+    assert throttle.lets_through(PROGRESS | {"step": 30})
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.4, "59s"), (65, "1m05s"), (7620, "2h07m")])  # fmt: skip
+def test_durations_are_short(seconds, text):
+    assert format_seconds(seconds) == text
