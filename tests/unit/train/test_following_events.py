@@ -81,6 +81,9 @@ def test_the_last_step_is_always_shown():
     assert throttle.lets_through(PROGRESS | {"step": 30})
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.4, "59s"), (65, "1m05s"), (7620, "2h07m")])  # fmt: skip
+DURATIONS = [(0.4, "0s"), (59.4, "59s"), (65, "1m05s"), (7620, "2h07m")]
+
+
+@pytest.mark.parametrize(("seconds", "text"), DURATIONS)
 def test_durations_are_short(seconds, text):
     assert format_seconds(seconds) == text
