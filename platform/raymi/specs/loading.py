@@ -95,13 +95,17 @@ def _class_for(document: dict[str, Any], where: str) -> type[Spec]:
 def _apply(document: dict[str, Any], override: str, spec_class: type[Spec]) -> None:
     path, equals, text = override.partition("=")
     path = path.strip()
+    if not equals:
+        raise SpecError(
+            f"--set {override}: not PATH=VALUE",
+            why="there is no '=' in it",
+            fix=f"for example --set {path or 'epochs'}=3",
+        )
     kind = next(name for name, cls in KINDS.items() if cls is spec_class)
     # `train.epochs=2` on a train spec: the kind may be spelled out, as `raymi explain` prints it.
     if path.startswith(f"{kind}.") and kind not in spec_class.model_fields:
         path = path.removeprefix(f"{kind}.")
     try:
-        if not equals:
-            raise NoSuchFieldError(f"{override!r} has no '='")
         require_field(spec_class, path)
     except NoSuchFieldError as error:
         raise SpecError(

@@ -115,7 +115,11 @@ def test_a_batch_that_does_not_divide_shows_the_arithmetic():
     assert "48 x 2 = 96" in error.why
 
 
-@pytest.mark.parametrize("override", ["epochs", "epohs=3", "batch.micro=3", "epochs.x=1"])
+def test_an_override_without_a_value_is_refused():
+    assert "no '='" in refusal(MINIMAL, "epochs").why
+
+
+@pytest.mark.parametrize("override", ["epohs=3", "batch.micro=3", "epochs.x=1"])
 def test_an_override_of_no_field_is_refused(override):
     assert "not a field" in refusal(MINIMAL, override).what
 
