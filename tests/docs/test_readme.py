@@ -16,6 +16,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "cluster" / "README.md",
+    ROOT / "jobs" / "README.md",
     ROOT / "serve_apps" / "README.md",
 ]
 
