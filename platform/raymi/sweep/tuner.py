@@ -77,12 +77,23 @@ def run_trials(
 def _scheduler(spec: SweepSpec) -> TrialScheduler:
     if spec.scheduler.name is SchedulerName.FIFO:
         return FIFOScheduler()
-    return ASHAScheduler(
+    return _Halving(
         time_attr="epoch",
         max_t=spec.train.epochs,
         grace_period=min(spec.scheduler.grace_epochs, spec.train.epochs),
         reduction_factor=spec.scheduler.reduction_factor,
+        stop_last_trials=False,
     )
+
+
+class _Halving(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
+    """ASHA that never stops a trial in its last epoch, while it writes down its result."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Judge a report; see `TrialScheduler`."""
+        action: str = super().on_trial_result(tune_controller, trial, result)
+        is_last = result.get(self._time_attr, 0) >= self._max_t
+        return TrialScheduler.CONTINUE if is_last else action
 
 
 def _run_trial(config: dict[str, Any], *, documents: list[dict[str, str]], provenance: str) -> None:
@@ -100,6 +111,8 @@ def _run_trial(config: dict[str, Any], *, documents: list[dict[str, str]], prove
         )
         ended = trial.model_copy(update={"status": Status.SUCCEEDED, "result": result})
     except TrainingError as error:
+        if error.reason == Reason.STOPPED_EARLY:
+            return  # Seldom gets this far before it is killed; `_outcome` covers both.
         ended = _failed(trial, Reason(error.reason), error.why)
     except Exception as error:  # noqa: BLE001 - a trial's accident must not end the sweep
         EventLog(Path(plan.run_dir) / EVENTS_FILE).append(

@@ -83,6 +83,8 @@ _DEATHS = {
     "WorkerHealthCheckFailedError",
     "WorkerHealthCheckTimeoutError",
 }
+# Tune stops a trial by taking its place away, which kills whatever runs there.
+_STOPPED = "its placement group was removed"
 _PEER_LOSS = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo")
 
 
@@ -98,6 +100,7 @@ def classify(error: BaseException) -> Reason:
         Reason.DIVERGED,
         Reason.UNSUPPORTED_PRECISION,
         Reason.DAMAGED_ARTIFACT,
+        Reason.STOPPED_EARLY,
         Reason.WORKER_DIED,
     ):
         if reason in reasons:
@@ -149,7 +152,7 @@ def _classify_one(error: BaseException) -> Reason | None:
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "out of memory" in text:
         return Reason.OUT_OF_MEMORY
     if name in _DEATHS:
-        return Reason.WORKER_DIED
+        return Reason.STOPPED_EARLY if _STOPPED in text else Reason.WORKER_DIED
     if isinstance(error, RuntimeError) and any(sign in text for sign in _PEER_LOSS):
         return Reason.WORKER_DIED
     return None

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raymi.train.events import Event, EventReader
+from raymi.train.failure import Reason
 
 _POLL_INTERVAL_S = 0.3
 _PROGRESS_INTERVAL_S = 2.0
@@ -89,6 +90,8 @@ def format_event(event: Event) -> str | None:
                 f"validation loss {event['loss']:.4f}, {metric} {event[metric]:{digits}}  "
                 f"{_pace(event)}"
             )
+        case "failure" if event["reason"] == Reason.STOPPED_EARLY:
+            return "stopped early"
         case "failure":
             after = "going back to the newest checkpoint" if event["retry"] else "giving up"
             return f"failed ({event['reason']}): {after}"

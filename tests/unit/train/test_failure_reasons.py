@@ -30,6 +30,7 @@ PEER_LOST = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1234")
         (MemoryError(), Reason.OUT_OF_MEMORY),
         (DIVERGED, Reason.DIVERGED),
         (ActorDiedError("killed"), Reason.WORKER_DIED),
+        (ActorDiedError("destroyed since its placement group was removed"), Reason.STOPPED_EARLY),
         (PEER_LOST, Reason.WORKER_DIED),
         (IntegrityError("x", why="y", fix="z"), Reason.DAMAGED_ARTIFACT),
         (ValueError("shape mismatch"), Reason.ERROR),
