@@ -1,10 +1,14 @@
 """What several tiers share: where the repository is, and real data when it is there."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+# Ray reads this once in a process, when it is imported, and any test module may import it.
+os.environ["RAY_AUTH_MODE"] = "token"
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,10 @@ class TestCluster:
     __test__ = False
 
     dashboard_url: str
+    gcs_address: str
     token: str
     serve_port: int
+    head_pid: int
 
 
 def free_ports(count: int) -> list[int]:
@@ -56,15 +58,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(scope="session")
+def token() -> str:
+    """Of every cluster of the session: a process that has used one keeps it."""
+    return secrets.token_hex(32)
+
+
 @pytest.fixture(scope="module")
-def cluster(home: Path, repository: Path) -> Iterator[TestCluster]:
+def cluster(home: Path, repository: Path, token: str) -> Iterator[TestCluster]:
     """A head with two CPUs."""
     # Ray puts sockets under its directory, and their paths may not be long.
     directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))
-    token = secrets.token_hex(32)
     gcs, dashboard, agent, agent_grpc, client, metrics, serve = free_ports(7)
     environment = {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": str(repository / "platform"),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token,
@@ -87,11 +95,29 @@ def cluster(home: Path, repository: Path) -> Iterator[TestCluster]:
     try:
         url = f"http://127.0.0.1:{dashboard}"
         wait_until_it_answers(url, token, head)
-        yield TestCluster(url, token, serve)
+        yield TestCluster(url, f"127.0.0.1:{gcs}", token, serve, head.pid)
     finally:
         stop(head)
         log.close()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def job(
+    cluster: TestCluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[pytest.MonkeyPatch]:
+    """This process as a job on the cluster, in a directory of its own.
+
+    Yields what sets its environment, which is undone at the end.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.gcs_address)
+        patch.setenv("RAY_AUTH_TOKEN", cluster.token)
+        patch.chdir(tmp_path_factory.mktemp("job"))
+        yield patch
+        import ray
+
+        ray.shutdown()
 
 
 def stop(head: subprocess.Popen[bytes]) -> None:
