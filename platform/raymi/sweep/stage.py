@@ -11,7 +11,7 @@ from raymi.data import stage as data_stage
 from raymi.errors import CapabilityError, RaymiError
 from raymi.specs.data import DataSpec
 from raymi.specs.loading import resolved_yaml
-from raymi.specs.sweep import SweepSpec
+from raymi.specs.sweep import SchedulerName, SweepSpec
 from raymi.sweep.concurrency import max_concurrent_trials
 from raymi.sweep.countdown import Countdown
 from raymi.sweep.decision import decide
@@ -132,6 +132,8 @@ def _plan(
         plan = make_plan(
             trial_spec, run_id=trial.run_id, accelerator=accelerator.name, store_dir=store_dir
         )
+        if spec.scheduler.name is not SchedulerName.FIFO:
+            plan = plan.model_copy(update={"report_interval_s": 0.0})
         plans.append(TrialPlan(trial, plan))
     return plans, impossible
 

@@ -91,9 +91,12 @@ class Worker:
             warmup_steps=warmup_steps(remaining), synchronize=synchronizer(self.device)
         )
         self.pace = Pace(
-            self.spec.checkpoint, total_steps=self.total_steps, start=self.state.step,
+            self.spec.checkpoint,
+            total_steps=self.total_steps,
+            start=self.state.step,
             elapsed_s=self.state.elapsed_s,
-        )  # fmt: skip
+            report_interval_s=self.plan.report_interval_s,
+        )
         if self.is_chief:
             self.log.append(
                 "attempt",

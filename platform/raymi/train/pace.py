@@ -10,9 +10,6 @@ from raymi.specs.train import CheckpointSpec
 PROGRESS_INTERVAL_S = 1.0
 """Between two progress events; each costs one wait for the device."""
 
-REPORT_INTERVAL_S = 1.0
-"""Least time between two reports of metrics: each waits for the controller's next look."""
-
 EPOCH_CHECKPOINT_INTERVAL_S = 10.0
 """Least time between two end-of-epoch checkpoints, so that short epochs are not all saving."""
 
@@ -27,12 +24,14 @@ class Pace:
         total_steps: int,
         start: int,
         elapsed_s: float = 0.0,
+        report_interval_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
         self._total_steps = total_steps
         self._start = start
         self._earlier_s = elapsed_s
+        self._report_interval_s = report_interval_s
         self._clock = clock
         self._began_at = clock()
         self._progress_at = self._began_at
@@ -74,7 +73,7 @@ class Pace:
     def is_report_due(self, step: int) -> bool:
         """Whether schedulers should hear of this epoch; only rank 0's answer counts."""
         is_last = step == self._total_steps
-        return is_last or self._clock() - self._reported_at >= REPORT_INTERVAL_S
+        return is_last or self._clock() - self._reported_at >= self._report_interval_s
 
     def reported(self) -> None:
         """Metrics were just handed over."""

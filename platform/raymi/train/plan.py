@@ -35,3 +35,7 @@ class TrainPlan(Record):
 
     accelerator: str
     """Ray's name of the device each worker gets; `cpu` for none."""
+
+    report_interval_s: float = 1.0
+    """Least time between two reports of metrics, each of which waits for the controller's next
+    look. 0 where a scheduler judges every epoch."""
