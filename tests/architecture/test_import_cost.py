@@ -24,11 +24,12 @@ def modules_after(code: str) -> set[str]:
         "import raymi.specs.loading",
         "import raymi.cli.main",
         "import raymi.control.local_head",
+        "import raymi.data.stage, raymi.data.fitting, raymi.data.loading, raymi.data.intake",
         "from typer.testing import CliRunner\n"
         "from raymi.cli.main import app\n"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0",
     ],
-    ids=["specs", "loading", "cli", "control", "--help"],
+    ids=["specs", "loading", "cli", "control", "data", "--help"],
 )
 def test_neither_torch_nor_ray_is_loaded(code):
     assert not modules_after(code) & HEAVY

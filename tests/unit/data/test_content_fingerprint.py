@@ -6,7 +6,7 @@ from itertools import pairwise
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymi.data import stage
@@ -32,7 +32,6 @@ def fingerprint(table, target=None):
     )
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, ROWS), max_size=5))
 def test_chunks_and_slices_do_not_matter(cuts):
     table = pa.table(COLUMNS)

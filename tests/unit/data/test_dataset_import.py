@@ -1,8 +1,6 @@
 """An import appears whole under its fingerprint or not at all, and can be found again."""
 
 import datetime as dt
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -229,19 +227,6 @@ def test_records_say_where_rows_came_from(import_table, tmp_path):
     assert (source.path, source.num_rows) == ("table.parquet", 200)
     assert source.num_bytes == (tmp_path / "table.parquet").stat().st_size
     assert (version.licence, version.source_url) == ("CC0", "https://example.org")
-
-
-def test_the_data_stage_loads_neither_torch_nor_ray(repository):
-    modules = sorted((repository / "platform/raymi/data").glob("*.py"))
-    names = ", ".join(f"raymi.data.{path.stem}" for path in modules)
-    code = f"import sys, {names}; print({{'torch', 'ray'}} & set(sys.modules))"
-
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository / "platform", capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
-
-    assert result.stdout == "set()\n"
 
 
 def test_digits_are_those_of_scikit_learn(repository, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raymi.data.hashing import row_hashes
@@ -46,7 +46,6 @@ def splits_of(tables, declared=(None,), **fractions):
     return [[SPLITS[i] for i in s] for s in assign_splits(tables, declared, spec)]
 
 
-@settings(max_examples=40, deadline=None)
 @given(ROWS, ROWS)
 def test_adding_rows_moves_no_other_row(rows, more):
     before = positions(table_of(rows), "salt")
@@ -56,7 +55,6 @@ def test_adding_rows_moves_no_other_row(rows, more):
     assert (after[len(more) :] == before).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(ROWS, st.randoms(use_true_random=False), st.integers(1, 5))
 def test_order_of_rows_and_columns_and_chunks_do_not_matter(rows, random, chunk):
     order = list(range(len(rows)))

@@ -195,9 +195,7 @@ JSON_VALUES = st.recursive(
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/models/shapes/infer"])
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     body=JSON_VALUES.map(json.dumps).map(str.encode)
     | st.lists(JSON_VALUES, max_size=3).map(lambda rows: json.dumps({"rows": rows}).encode())
@@ -211,9 +209,7 @@ def test_no_body_is_ever_the_servers_fault(client, good_row, path, body):
     assert client.post("/predict", json={"rows": [good_row]}).status_code == 200
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(column=st.sampled_from(["pixels", "weight", "colour", "count"]), value=JSON_VALUES)
 def test_one_odd_value_is_either_taken_or_named(client, good_row, column, value):
     body = json.dumps({"rows": [{**good_row, column: value}]})
