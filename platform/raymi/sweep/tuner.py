@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from raymi.errors import TrainingError
@@ -68,10 +69,19 @@ def run_trials(
             scheduler=_scheduler(spec),
             reuse_actors=False,
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=str(sweep_dir), verbose=0),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(sweep_dir), verbose=0, callbacks=[_Silence()]
+        ),
     )
     tuner.fit()
     return [_outcome(p) for p in plans]
+
+
+class _Silence(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
+    """Says nothing when a trial ends; Tune's own prints a line even when told to be quiet."""
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Our events say it better."""
 
 
 def _scheduler(spec: SweepSpec) -> TrialScheduler:

@@ -35,7 +35,7 @@ def join() -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": _worker_variables()},
+            runtime_env={"env_vars": _worker_variables(address)},
         )
     except (ConnectionError, RuntimeError) as error:
         raise UnreachableError(
@@ -43,8 +43,6 @@ def join() -> None:
             why=str(error).strip().splitlines()[-1],
             fix='start one with `raymi up`, then `eval "$(raymi env)"`',
         ) from error
-    # With several clusters on one machine Ray's own helpers guess, and guess wrong: the cleaner
-    # of a stopped trial's placement group then dies and the sweep waits for ever.
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
 
 
@@ -60,6 +58,11 @@ def code_package() -> str | None:
     return str(uri) if uri else None
 
 
-def _worker_variables() -> dict[str, str]:
+def _worker_variables(address: str) -> dict[str, str]:
     names = ("RAYMI_HOME", "RAYMI_STORE", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S")
-    return {name: os.environ[name] for name in names if name in os.environ}
+    variables = {name: os.environ[name] for name in names if name in os.environ}
+    if address != "local":
+        # With several clusters on one machine Ray's own helpers guess, and guess wrong: the
+        # cleaner of a stopped trial's placement group dies, and the sweep waits for ever.
+        variables["RAY_ADDRESS"] = address
+    return variables

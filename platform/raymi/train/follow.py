@@ -29,6 +29,8 @@ def follow(
         overall: Gives a line about all logs together after an event, or None.
     """
     readers = {prefix: EventReader(path) for prefix, path in logs.items()}
+    for reader in readers.values():
+        list(reader.new_events())  # What a resumed run wrote before was printed then.
     throttles = {prefix: Throttle() for prefix in logs}
     stopped = threading.Event()
 

@@ -56,6 +56,17 @@ def test_following_prints_what_was_written_before_the_block_ended(tmp_path):
     assert lines == ["[t] failed (worker_died): going back to the newest checkpoint"]
 
 
+def test_what_a_resumed_run_wrote_before_is_not_printed_again(tmp_path):
+    lines: list[str] = []
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("failure", reason="worker_died", retry=True)
+
+    with follow({"": tmp_path / "events.jsonl"}, lines.append):
+        log.append("failure", reason="diverged", retry=False)
+
+    assert lines == ["failed (diverged): giving up"]
+
+
 def test_progress_says_where_how_fast_and_how_long():
     line = format_event(PROGRESS)
 
