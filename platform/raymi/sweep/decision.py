@@ -160,6 +160,8 @@ def _standing(trial: Trial, winner: Trial, equals: Sequence[Trial], objective: O
 def _because(
     winner: Trial, equals: Sequence[Trial], *, num_feasible: int, tie_within: float
 ) -> str:
+    if num_feasible == 1:
+        return "is that of the only trial that meets every constraint"
     if len(equals) == 1:
         return f"is the best of the {num_feasible} trials that meet every constraint"
     others = ", ".join(trial.label for trial in equals if trial is not winner)

@@ -35,7 +35,7 @@ def join() -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": _worker_variables(address)},
+            runtime_env=_worker_environment(address),
         )
     except (ConnectionError, RuntimeError) as error:
         raise UnreachableError(
@@ -43,7 +43,7 @@ def join() -> None:
             why=str(error).strip().splitlines()[-1],
             fix='start one with `raymi up`, then `eval "$(raymi env)"`',
         ) from error
-    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+    _set_address()
 
 
 def nodes() -> list[Resources]:
@@ -58,11 +58,20 @@ def code_package() -> str | None:
     return str(uri) if uri else None
 
 
-def _worker_variables(address: str) -> dict[str, str]:
+def _worker_environment(address: str) -> dict[str, Any]:
+    """What every worker process of this job finds around it.
+
+    `RAY_ADDRESS` is among it: with several clusters on one machine Ray's own helpers guess, and
+    guess wrong; the cleaner of a stopped trial's placement group dies, and the sweep waits for
+    ever. A private cluster has no address before it starts, so its workers look it up.
+    """
     names = ("RAYMI_HOME", "RAYMI_STORE", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S")
     variables = {name: os.environ[name] for name in names if name in os.environ}
-    if address != "local":
-        # With several clusters on one machine Ray's own helpers guess, and guess wrong: the
-        # cleaner of a stopped trial's placement group dies, and the sweep waits for ever.
-        variables["RAY_ADDRESS"] = address
-    return variables
+    if address == "local":
+        return {"env_vars": variables, "worker_process_setup_hook": _set_address}
+    return {"env_vars": {**variables, "RAY_ADDRESS": address}}
+
+
+def _set_address() -> None:
+    """Name the cluster that this process belongs to."""
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
