@@ -62,7 +62,7 @@ def models(
             [_row(fact) for fact in facts],
         )  # fmt: skip
     else:
-        print_line("no models yet; train one: raymi submit jobs/digits/train.yaml")
+        print_line("no models yet; train one: python jobs/train.py jobs/digits/train.yaml")
 
 
 def model(reference: Reference, *, as_json: Json = False) -> None:

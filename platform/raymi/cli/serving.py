@@ -161,7 +161,7 @@ def _deploy_spec(target: str, overrides: list[str]) -> DeploySpec:
         raise SpecError(
             f"{target}: not a deploy spec",
             why=f"it says `kind: {spec.kind}`",
-            fix="`raymi submit` runs train and sweep specs",
+            fix="jobs/train.py and jobs/sweep.py run the other kinds",
         )
     return spec
 

@@ -15,7 +15,7 @@ def no_model(name: str, known: Iterable[str]) -> NotFoundError:
     return NotFoundError(
         f"model {name}: not registered",
         why=f"the registry has {', '.join(names)}" if names else "the registry is empty",
-        fix=closest(name, names) if names else "train one: `raymi submit jobs/digits/train.yaml`",
+        fix=closest(name, names) if names else "train one: `python jobs/train.py jobs/digits/train.yaml`",
     )
 
 

@@ -62,7 +62,7 @@ def test_a_listing_shows_aliases_metric_and_settings(two_versions):
 
 
 def test_an_empty_registry_says_what_to_do(home):
-    assert "raymi submit" in raymi("models")
+    assert "jobs/train.py" in raymi("models")
     assert json.loads(raymi("models", "--json")) == []
 
 
