@@ -8,6 +8,8 @@ from raymi.errors import NotFoundError
 from raymi.registry.version import Alias
 from raymi.specs.paths import closest
 
+_TRAIN_COMMAND = "python jobs/train.py jobs/digits/train.yaml"
+
 
 def no_model(name: str, known: Iterable[str]) -> NotFoundError:
     """There is no model of this name."""
@@ -15,7 +17,7 @@ def no_model(name: str, known: Iterable[str]) -> NotFoundError:
     return NotFoundError(
         f"model {name}: not registered",
         why=f"the registry has {', '.join(names)}" if names else "the registry is empty",
-        fix=closest(name, names) if names else "train one: `python jobs/train.py jobs/digits/train.yaml`",
+        fix=closest(name, names) if names else f"train one: `{_TRAIN_COMMAND}`",
     )
 
 
