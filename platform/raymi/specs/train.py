@@ -2,62 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, JsonValue, NonNegativeInt, PositiveInt, model_validator
 
 from raymi.specs.base import Spec
 from raymi.specs.batch import BatchSpec
 from raymi.specs.data import DataSpec, Name
+from raymi.specs.distillation import DistillationSpec
+from raymi.specs.health import HealthSpec
+from raymi.specs.optimizer import OptimizerSpec, ScheduleSpec
+from raymi.specs.parallelism import Compression, ParallelismSpec, Strategy
 from raymi.specs.precision import Precision
 from raymi.specs.resources import ResourceSpec
-
-
-class OptimizerName(StrEnum):
-    """Update rules."""
-
-    ADAMW = "adamw"
-    SGD = "sgd"
-
-
-class OptimizerSpec(Spec):
-    """How weights are updated from gradients."""
-
-    name: OptimizerName = OptimizerName.ADAMW
-    """The update rule."""
-
-    learning_rate: PositiveFloat = 1e-3
-    """Step size at the top of the schedule."""
-
-    weight_decay: float = Field(default=0.01, ge=0.0)
-    """Decoupled weight decay, on matrices only: biases and norms are left alone."""
-
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    """SGD's momentum, AdamW's first beta."""
-
-    max_gradient_norm: PositiveFloat | None = 1.0
-    """Gradients are scaled down to this global norm; unset: never."""
-
-
-class ScheduleShape(StrEnum):
-    """What the learning rate does after warm-up."""
-
-    COSINE = "cosine"
-    CONSTANT = "constant"
-
-
-class ScheduleSpec(Spec):
-    """The learning rate over the run, as a pure function of the optimizer step."""
-
-    shape: ScheduleShape = ScheduleShape.COSINE
-    """The curve after warm-up."""
-
-    warmup_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
-    """Share of all steps over which the rate rises linearly from zero."""
-
-    final_fraction: float = Field(default=0.01, ge=0.0, le=1.0)
-    """The cosine's last value, relative to the peak."""
+from raymi.specs.rows import RowsSpec
 
 
 class CheckpointSpec(Spec):
@@ -70,7 +28,10 @@ class CheckpointSpec(Spec):
     """Newest checkpoints that are not deleted."""
 
     max_failures: NonNegativeInt = 3
-    """Worker losses survived by going back to the newest checkpoint."""
+    """Failures of a kind that may pass survived by going back to the newest checkpoint."""
+
+    storage_patience_s: float = Field(default=120.0, ge=0.0)
+    """How long storage may be full or away before the run stops; training goes on meanwhile."""
 
 
 class TrainSpec(Spec):
@@ -97,6 +58,12 @@ class TrainSpec(Spec):
     resources: ResourceSpec = ResourceSpec()
     """The worker group."""
 
+    parallelism: ParallelismSpec = ParallelismSpec()
+    """How the model is spread over it."""
+
+    rows: RowsSpec = RowsSpec()
+    """How rows reach the model."""
+
     optimizer: OptimizerSpec = OptimizerSpec()
     """The update rule."""
 
@@ -106,8 +73,17 @@ class TrainSpec(Spec):
     checkpoint: CheckpointSpec = CheckpointSpec()
     """When to save, what to keep, how often to try again."""
 
+    health: HealthSpec = HealthSpec()
+    """What counts as going wrong."""
+
+    distillation: DistillationSpec | None = None
+    """A teacher to learn from, too."""
+
     epochs: PositiveInt = 1
     """Passes over the training rows."""
+
+    max_steps: PositiveInt | None = None
+    """Optimizer steps after which the run ends, if `epochs` would be more."""
 
     seed: NonNegativeInt = 0
     """Decides initial weights, row order and dropout; nothing else is random."""
@@ -124,5 +100,18 @@ class TrainSpec(Spec):
 
     @model_validator(mode="after")
     def _batch_divides_evenly(self) -> Self:
-        self.batch.accumulation_steps(self.resources.num_workers)
+        self.batch.accumulation_steps(self.resources.max_workers)
+        return self
+
+    @model_validator(mode="after")
+    def _compression_has_a_hook(self) -> Self:
+        parallelism = self.parallelism
+        if (
+            parallelism.strategy is Strategy.FSDP
+            and parallelism.gradient_compression is not Compression.NONE
+        ):
+            raise ValueError(
+                "parallelism.gradient_compression is for `strategy: ddp`; under fsdp gradients "
+                "are reduced in the precision of the run"
+            )
         return self

@@ -58,7 +58,7 @@ def num_groups_that_fit(
     slots = sum(
         min(int(node.get(name, 0.0) // amount) for name, amount in need.items()) for node in nodes
     )
-    return slots // spec.num_workers
+    return slots // spec.max_workers
 
 
 def require_room(spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[Resources]) -> None:
@@ -75,7 +75,7 @@ def require_room(spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[R
         ", ".join(f"{node.get(name, 0.0):g} {name}" for name in need) for node in nodes
     )
     raise InfeasibleError(
-        f"resources: {spec.num_workers} workers of {wanted} each can never be placed",
+        f"resources: {spec.max_workers} workers of {wanted} each can never be placed",
         why=f"the nodes have: {there or 'nothing'}",
         fix="lower resources.num_workers or resources.cpus_per_worker",
     )

@@ -63,7 +63,7 @@ def _trainer(plan: TrainPlan, callbacks: Sequence[ray.train.UserCallback]) -> To
         train_loop_config={"plan": plan.model_dump_json()},
         torch_config=TorchConfig(backend=accelerator.collective_backend),
         scaling_config=ScalingConfig(
-            num_workers=resources.num_workers,
+            num_workers=resources.max_workers,
             use_gpu=accelerator.is_gpu,
             resources_per_worker=worker_resources(resources, accelerator),
             accelerator_type=accelerator.name if accelerator.is_gpu else None,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from raymi.specs.train import OptimizerName, OptimizerSpec, ScheduleShape, ScheduleSpec
+from raymi.specs.optimizer import OptimizerName, OptimizerSpec, ScheduleShape, ScheduleSpec
 
 
 def build_optimizer(model: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:

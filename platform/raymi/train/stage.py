@@ -133,9 +133,9 @@ def describe(plan: TrainPlan) -> str:
     spec = plan.spec
     return (
         f"{plan.dataset.name}@{plan.dataset.fingerprint[:12]}, {spec.precision.value}, "
-        f"global batch {spec.batch.global_batch_size} = {spec.resources.num_workers} workers x "
+        f"global batch {spec.batch.global_batch_size} = {spec.resources.max_workers} workers x "
         f"{spec.batch.micro_batch_size} x "
-        f"{spec.batch.accumulation_steps(spec.resources.num_workers)} steps, "
+        f"{spec.batch.accumulation_steps(spec.resources.max_workers)} steps, "
         f"{spec.epochs} epochs on {plan.accelerator}"
     )
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from raymi.specs.train import OptimizerSpec, ScheduleShape, ScheduleSpec
+from raymi.specs.optimizer import OptimizerSpec, ScheduleShape, ScheduleSpec
 from raymi.train.optimizer import build_optimizer, learning_rate
 
 PEAK = OptimizerSpec(learning_rate=0.1)

@@ -1,0 +1,1 @@
+"""Power, energy, memory, clocks and throttling of one device, behind one protocol."""
