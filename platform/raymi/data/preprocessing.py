@@ -181,7 +181,7 @@ class Preprocessing(Record):
         """Turn gathered rows of `encode`'s arrays into model inputs."""
         inputs: Arrays = {}
         if self.numbers:
-            inputs["numbers"] = _standardise(batch["numbers"], self.numbers)
+            inputs["numbers"] = self.prepare_numbers(batch["numbers"])
         if self.categories:
             inputs["categories"] = batch["categories"].astype(np.int64)
         for tensor in self.tensors:
@@ -192,6 +192,10 @@ class Preprocessing(Record):
         for text in self.texts:
             inputs[f"tokens:{text.column}"] = batch[f"tokens:{text.column}"].astype(np.int64)
         return inputs
+
+    def prepare_numbers(self, values: np.ndarray) -> np.ndarray:
+        """The `numbers` part of `prepare`: float64 (N, F) to float32 (N, 3F)."""
+        return _standardise(values, self.numbers)
 
 
 def _standardise(values: np.ndarray, features: tuple[NumberFeature, ...]) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from raymi.data.preprocessing import Preprocessing
 from raymi.data.version import DatasetVersion
 from raymi.models.architecture import Architecture
+from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.store.record import Record
 
@@ -35,6 +36,15 @@ class TrainPlan(Record):
 
     accelerator: str
     """Ray's name of the device each worker gets; `cpu` for none."""
+
+    micro_batch_size: int
+    """The spec's, or less after a worker ran out of memory. The result does not depend on it."""
+
+    row_source: RowSourceName
+    """`memory_map` or `stream`: what `auto` came to."""
+
+    soft_targets: str | None = None
+    """A `.npy` file, float32 (training rows, num_outputs): what the teacher says."""
 
     report_interval_s: float = 1.0
     """Least time between two reports of metrics, each of which waits for the controller's next

@@ -15,6 +15,7 @@ from raymi.models.catalog import build_model, with_arguments
 from raymi.models.own_code import source_of
 from raymi.specs.data import Split
 from raymi.specs.loading import parse_spec, resolved_yaml
+from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.train import cluster
 from raymi.train.admission import admit
@@ -100,6 +101,8 @@ def make_plan(spec: TrainSpec, *, run_id: str, accelerator: str, store_dir: Path
         preprocessing=preprocessing,
         architecture=architecture,
         accelerator=accelerator,
+        micro_batch_size=spec.batch.micro_batch_size,
+        row_source=RowSourceName.MEMORY_MAP,
     )
 
 

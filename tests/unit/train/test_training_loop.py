@@ -13,6 +13,7 @@ from raymi.data.library import open_dataset
 from raymi.errors import IntegrityError, TrainingError
 from raymi.models.architecture import Architecture
 from raymi.specs.data import DataSpec, SourceSpec
+from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.launcher import SingleProcessLauncher
@@ -57,15 +58,18 @@ def plan_of(store: Path, run_dir: Path, **changes: object) -> TrainPlan:
     }
     dataset, directory = open_dataset(store, "blobs")
     run_dir.mkdir(exist_ok=True)
+    spec = TrainSpec.from_document(document | changes)
     return TrainPlan(
         run_id=run_dir.name,
         run_dir=str(run_dir),
-        spec=TrainSpec.from_document(document | changes),
+        spec=spec,
         dataset=dataset,
         dataset_dir=str(directory),
         preprocessing=fit_preprocessing(dataset),
         architecture=Architecture(name="mlp", arguments={"hidden": [16], "dropout": 0.0}),
         accelerator="cpu",
+        micro_batch_size=spec.batch.micro_batch_size,
+        row_source=RowSourceName.MEMORY_MAP,
     )
 
 
