@@ -1,12 +1,18 @@
 """What each known accelerator can compute with, by Ray's name for it.
 
 Sources: AMD's ROCm precision-support tables (gfx942, gfx950) and NVIDIA's architecture
-whitepapers. A precision is listed once the hardware multiplies matrices in it.
+whitepapers. A precision is listed once the hardware multiplies matrices in it; a CPU counts as
+able to do bf16 although most only emulate it, since its results are those of bf16.
+
+One name is not one arithmetic. fp8 is two formats (`Float8Format`). tf32 on gfx942 is a numeric
+class of its own: its errors are close to those of bf16 (ROCm's numerical-accuracy notes, after
+PyTorch's pull request 188168), so that a tf32 result of an NVIDIA device says nothing about it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from raymi.errors import CapabilityError
@@ -17,8 +23,22 @@ Vendor = Literal["cpu", "amd", "nvidia"]
 
 _EVERYWHERE = frozenset({Precision.FP32})
 _HALF = _EVERYWHERE | {Precision.FP16}
-_MODERN = _HALF | {Precision.BF16}
+_MODERN = _HALF | {Precision.BF16, Precision.BF16_PURE}
 _TENSOR_FLOAT = _MODERN | {Precision.TF32}
+_FLOAT8 = frozenset({Precision.FP8})
+
+
+class Float8Format(StrEnum):
+    """Which eight bits a device multiplies; the same bits mean twice as much in OCP's.
+
+    A tensor converts from one to the other through a wider type, never by copying its bytes.
+    """
+
+    FNUZ = "fnuz"
+    """gfx942: e4m3 ends at 240, e5m2 at 57344; no infinity, and a cast above the end is NaN."""
+
+    OCP = "ocp"
+    """Everybody else: e4m3 ends at 448, e5m2 at 57344."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +57,9 @@ class Accelerator:
     precisions: frozenset[Precision]
     """Precision policies it can train with."""
 
+    float8: Float8Format | None = None
+    """Format of its fp8 matrix instructions; None: it has none."""
+
     @property
     def is_gpu(self) -> bool:
         """Whether Ray must reserve a GPU for each worker."""
@@ -51,12 +74,22 @@ class Accelerator:
 CPU = Accelerator("cpu", "cpu", "cpu", _MODERN)
 
 
-def _amd(names: str, architecture: str, precisions: frozenset[Precision]) -> list[Accelerator]:
-    return [Accelerator(name, "amd", architecture, precisions) for name in names.split()]
+def _amd(
+    names: str,
+    architecture: str,
+    precisions: frozenset[Precision],
+    float8: Float8Format | None = None,
+) -> list[Accelerator]:
+    return [Accelerator(name, "amd", architecture, precisions, float8) for name in names.split()]
 
 
-def _nvidia(names: str, architecture: str, precisions: frozenset[Precision]) -> list[Accelerator]:
-    return [Accelerator(name, "nvidia", architecture, precisions) for name in names.split()]
+def _nvidia(
+    names: str,
+    architecture: str,
+    precisions: frozenset[Precision],
+    float8: Float8Format | None = None,
+) -> list[Accelerator]:
+    return [Accelerator(name, "nvidia", architecture, precisions, float8) for name in names.split()]
 
 
 CATALOG: dict[str, Accelerator] = {
@@ -69,17 +102,23 @@ CATALOG: dict[str, Accelerator] = {
             "AMD-Instinct-MI300A AMD-Instinct-MI300X-OAM AMD-Instinct-MI300X-HF "
             "AMD-Instinct-MI308X-OAM AMD-Instinct-MI325X-OAM",
             "gfx942",
-            _TENSOR_FLOAT,
+            _TENSOR_FLOAT | _FLOAT8,
+            Float8Format.FNUZ,
         ),
         # CDNA4 dropped the xf32 instructions; torch would emulate them.
-        *_amd("AMD-Instinct-MI350X-OAM AMD-Instinct-MI355X-OAM", "gfx950", _MODERN),
+        *_amd(
+            "AMD-Instinct-MI350X-OAM AMD-Instinct-MI355X-OAM",
+            "gfx950",
+            _MODERN | _FLOAT8,
+            Float8Format.OCP,
+        ),
         *_nvidia("V100", "sm_70", _HALF),
         *_nvidia("T4", "sm_75", _HALF),
         *_nvidia("A100 A30", "sm_80", _TENSOR_FLOAT),
         *_nvidia("A10G A10 A40", "sm_86", _TENSOR_FLOAT),
-        *_nvidia("L4 L40S", "sm_89", _TENSOR_FLOAT),
-        *_nvidia("H100 H200 GH200", "sm_90", _TENSOR_FLOAT),
-        *_nvidia("B200 GB200", "sm_100", _TENSOR_FLOAT),
+        *_nvidia("L4 L40S", "sm_89", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
+        *_nvidia("H100 H200 GH200", "sm_90", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
+        *_nvidia("B200 GB200", "sm_100", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
     ]
 }
 
@@ -116,10 +155,6 @@ def require_precision(accelerator: Accelerator, precision: Precision) -> None:
 
 
 def _reason(accelerator: Accelerator, precision: Precision) -> str:
-    if precision is Precision.FP8:
-        if not accelerator.is_gpu:
-            return "CPUs have no fp8 matrix instructions"
-        return "there is no fp8 training path yet"
-    if precision is Precision.TF32:
-        return f"{accelerator.architecture} has no tf32 matrix instructions"
-    return f"{accelerator.architecture} has no {precision.value} matrix instructions"
+    numbers = Precision.BF16 if precision is Precision.BF16_PURE else precision
+    owner = f"{accelerator.architecture} has" if accelerator.is_gpu else "CPUs have"
+    return f"{owner} no {numbers.value} matrix instructions"

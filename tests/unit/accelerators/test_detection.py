@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raymi.accelerators.catalog import CATALOG, CPU, find, require_precision
+from raymi.accelerators.catalog import CATALOG, CPU, Float8Format, find, require_precision
 from raymi.accelerators.detect import detect
 from raymi.accelerators.environment import worker_environment
 from raymi.errors import CapabilityError
@@ -60,6 +60,14 @@ def test_a_machine_without_either_is_a_cpu(tmp_path):
         ("AMD-Instinct-MI355X-OAM", Precision.TF32, False),
         ("V100", Precision.BF16, False),
         ("H200", Precision.FP16, True),
+        ("cpu", Precision.BF16_PURE, True),
+        ("V100", Precision.BF16_PURE, False),
+        (MI300X, Precision.FP8, True),
+        ("AMD-Instinct-MI355X-OAM", Precision.FP8, True),
+        ("AMD-Instinct-MI250X", Precision.FP8, False),
+        ("L40S", Precision.FP8, True),
+        ("A100", Precision.FP8, False),
+        ("cpu", Precision.FP8, False),
     ],
 )
 def test_capabilities_follow_the_hardware(name, precision, is_able):
@@ -70,10 +78,41 @@ def test_capabilities_follow_the_hardware(name, precision, is_able):
             require_precision(find(name), precision)
 
 
-@pytest.mark.parametrize("name", CATALOG)
-def test_fp8_is_refused_everywhere_with_the_reason(name):
-    with pytest.raises(CapabilityError, match="fp8"):
-        require_precision(find(name), Precision.FP8)
+@pytest.mark.parametrize("accelerator", CATALOG.values(), ids=lambda a: a.name)
+def test_what_multiplies_fp8_says_in_which_format(accelerator):
+    assert (accelerator.float8 is not None) == (Precision.FP8 in accelerator.precisions)
+
+
+@pytest.mark.parametrize("accelerator", CATALOG.values(), ids=lambda a: a.name)
+def test_only_gfx942_multiplies_the_format_that_ends_at_240(accelerator):
+    is_fnuz = accelerator.float8 is Float8Format.FNUZ
+
+    assert is_fnuz == (accelerator.architecture == "gfx942")
+
+
+@pytest.mark.parametrize("accelerator", CATALOG.values(), ids=lambda a: a.name)
+def test_pure_bf16_needs_what_bf16_needs(accelerator):
+    both = {Precision.BF16, Precision.BF16_PURE}
+
+    assert accelerator.precisions & both in (both, set())
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "why"),
+    [
+        ("cpu", Precision.FP8, "CPUs have no fp8 matrix instructions"),
+        ("AMD-Instinct-MI250X", Precision.FP8, "gfx90a has no fp8 matrix instructions"),
+        ("AMD-Instinct-MI355X-OAM", Precision.TF32, "gfx950 has no tf32 matrix instructions"),
+        ("V100", Precision.BF16_PURE, "sm_70 has no bf16 matrix instructions"),
+    ],
+)
+def test_a_refusal_names_the_missing_instructions_and_what_works(name, precision, why):
+    with pytest.raises(CapabilityError) as refused:
+        require_precision(find(name), precision)
+
+    assert refused.value.what == f"precision: {precision.value} cannot be used on {name}"
+    assert refused.value.why == why
+    assert "fp32" in refused.value.fix
 
 
 def test_amd_workers_see_the_devices_that_ray_train_gives_them():
