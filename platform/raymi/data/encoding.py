@@ -19,6 +19,11 @@ from raymi.errors import DataError
 _WORD = re.compile(r"\w+|[^\w\s]")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SECONDS_PER_DAY = 86_400.0
+_BLOCK_ROWS = 4096
+_NUL, _START_OF_HEADING = 0, 1
+
+IGNORED = -100
+"""A target that is none: padding, or nothing follows. PyTorch's own default for that."""
 
 
 def number_values(column: pa.ChunkedArray) -> np.ndarray:
@@ -111,3 +116,43 @@ def _hash_words(text: str, num_buckets: int) -> list[int]:
     words = _WORD.findall(text.lower())
     grams = words + [f"{a} {b}" for a, b in pairwise(words)]
     return [1 + zlib.crc32(gram.encode()) % (num_buckets - 1) for gram in grams]
+
+
+def byte_values(column: pa.ChunkedArray, *, max_bytes: int) -> np.ndarray:
+    """The first `max_bytes` bytes of each text in UTF-8, (N, max_bytes) uint8; 0 is padding.
+
+    A missing text has no bytes. A NUL byte inside a text becomes 1, which no text needs either:
+    0 must mean that the text is over.
+    """
+    values = np.zeros((len(column), max_bytes), dtype=np.uint8)
+    row = 0
+    for chunk in column.chunks:
+        for first in range(0, len(chunk), _BLOCK_ROWS):
+            block = chunk.slice(first, _BLOCK_ROWS)
+            _fill_bytes(values[row : row + len(block)], block)
+            row += len(block)
+    return values
+
+
+def _fill_bytes(values: np.ndarray, texts: pa.Array) -> None:
+    _, offset_buffer, data_buffer = texts.buffers()
+    if len(texts) == 0 or data_buffer is None:
+        return
+    offsets = np.frombuffer(offset_buffer, dtype=np.int32)
+    offsets = offsets[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
+    lengths = np.minimum(np.diff(offsets), values.shape[1])
+    if texts.null_count:
+        lengths[texts.is_null().to_numpy(zero_copy_only=False)] = 0
+    places = np.arange(values.shape[1])
+    is_text = places < lengths[:, None]
+    data = np.frombuffer(data_buffer, dtype=np.uint8)
+    octets = data[(offsets[:-1, None] + places)[is_text]]
+    values[is_text] = np.where(octets == _NUL, np.uint8(_START_OF_HEADING), octets)
+
+
+def next_byte_targets(values: np.ndarray) -> np.ndarray:
+    """What follows each byte of `byte_values`, (N, L) int16; `IGNORED` where nothing does."""
+    targets = np.full(values.shape, IGNORED, dtype=np.int16)
+    targets[:, :-1] = values[:, 1:]
+    targets[targets == _NUL] = IGNORED
+    return targets

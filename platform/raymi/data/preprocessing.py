@@ -9,6 +9,7 @@ Model inputs are a dict of arrays, N rows each:
     categories       int64   (N, K)   index into the vocabulary; 0 is unknown or missing
     tensor:<column>  float32 (N, ...) standardised
     tokens:<column>  int64   (N, L)   hashed words and word pairs; 0 is padding
+    bytes:<column>   int64   (N, L)   UTF-8; 0 is padding
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from raymi.data.encoding import IGNORED as IGNORED  # noqa: PLC0414 - part of a target's contract
 from raymi.data.encoding import (
+    byte_values,
     category_indices,
     class_indices,
+    next_byte_targets,
     number_targets,
     number_values,
     token_ids,
@@ -76,8 +80,17 @@ class TextFeature(Record):
     nullable: bool
 
 
+class BytesFeature(Record):
+    """Text as it is stored, byte by byte; what is beyond `max_bytes` is not read."""
+
+    kind: Literal["bytes"] = "bytes"
+    column: str
+    max_bytes: int
+
+
 Feature = Annotated[
-    NumberFeature | CategoryFeature | TensorFeature | TextFeature, Field(discriminator="kind")
+    NumberFeature | CategoryFeature | TensorFeature | TextFeature | BytesFeature,
+    Field(discriminator="kind"),
 ]
 
 
@@ -107,7 +120,21 @@ class NumberTarget(Record):
         return restored
 
 
-Target = Annotated[ClassTarget | NumberTarget, Field(discriminator="kind")]
+class NextByteTarget(Record):
+    """Predict, after each byte of a text, the one that follows."""
+
+    kind: Literal["next_byte"] = "next_byte"
+    column: str
+
+    def labels(self, indices: Iterable[int]) -> list[str | int | bool]:
+        """The characters that bytes stand for; `\\xe2` for one that is only a part of one."""
+        return [bytes([index]).decode("utf-8", "backslashreplace") for index in indices]
+
+
+Target = Annotated[ClassTarget | NumberTarget | NextByteTarget, Field(discriminator="kind")]
+
+NUM_BYTES = 256
+"""Values a byte can have."""
 
 
 class Preprocessing(Record):
@@ -137,9 +164,20 @@ class Preprocessing(Record):
         return tuple(f for f in self.features if isinstance(f, TextFeature))
 
     @property
+    def bytes_features(self) -> tuple[BytesFeature, ...]:
+        """Columns of text that are read byte by byte."""
+        return tuple(f for f in self.features if isinstance(f, BytesFeature))
+
+    @property
     def num_outputs(self) -> int:
-        """Width of the network's last layer."""
-        return len(self.target.classes) if isinstance(self.target, ClassTarget) else 1
+        """Width of the network's last layer; for `next_byte` there is one for each position."""
+        match self.target:
+            case ClassTarget(classes=classes):
+                return len(classes)
+            case NumberTarget():
+                return 1
+            case NextByteTarget():
+                return NUM_BYTES
 
     def encode(self, table: pa.Table) -> Arrays:
         """Turn columns into compact arrays: once per split, zero-copy for tensors."""
@@ -162,20 +200,31 @@ class Preprocessing(Record):
                 num_buckets=text.num_buckets,
                 max_tokens=text.max_tokens,
             )
+        for raw in self.bytes_features:
+            arrays[f"bytes:{raw.column}"] = byte_values(
+                table.column(raw.column), max_bytes=raw.max_bytes
+            )
         return arrays
 
     def encode_target(self, table: pa.Table) -> np.ndarray:
-        """Return what the network is trained towards: class indices (int64) or, for
-        regression, standardised numbers (float32); (N,).
+        """Return what the network is trained towards.
+
+        Class indices, int64 (N,); for regression standardised numbers, float32 (N,); for
+        `next_byte` the byte after each, int16 (N, L), `IGNORED` where there is none.
 
         Raises:
             DataError: A target is missing, or no known class; with its row.
         """
         target = self.target
         column = table.column(target.column)
-        if isinstance(target, ClassTarget):
-            return class_indices(column, target.classes, name=target.column)
-        return number_targets(column, mean=target.mean, std=target.std, name=target.column)
+        match target:
+            case ClassTarget(classes=classes):
+                return class_indices(column, classes, name=target.column)
+            case NumberTarget(mean=mean, std=std):
+                return number_targets(column, mean=mean, std=std, name=target.column)
+            case NextByteTarget():
+                (read,) = (f for f in self.bytes_features if f.column == target.column)
+                return next_byte_targets(byte_values(column, max_bytes=read.max_bytes))
 
     def prepare(self, batch: Arrays) -> Arrays:
         """Turn gathered rows of `encode`'s arrays into model inputs."""
@@ -191,6 +240,8 @@ class Preprocessing(Record):
             )
         for text in self.texts:
             inputs[f"tokens:{text.column}"] = batch[f"tokens:{text.column}"].astype(np.int64)
+        for raw in self.bytes_features:
+            inputs[f"bytes:{raw.column}"] = batch[f"bytes:{raw.column}"].astype(np.int64)
         return inputs
 
     def prepare_numbers(self, values: np.ndarray) -> np.ndarray:
