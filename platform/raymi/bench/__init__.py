@@ -1,0 +1,1 @@
+"""Raymi's speed against other people's, measured on this machine, in turns."""
