@@ -14,10 +14,10 @@ class Reading:
     """Monotonic clock."""
 
     energy_j: float | None = None
-    """Of a counter that only grows; its zero means nothing."""
+    """Of a counter that only grows, of the whole package; its zero means nothing."""
 
     power_w: float | None = None
-    """At this moment, of the whole package."""
+    """At this moment, of the whole package; of a counter alone, the mean since the last reading."""
 
     memory_used_gib: float | None = None
     """Device memory in use, by everybody."""
@@ -29,14 +29,24 @@ class Reading:
     """Compute clock; of the slowest die, where there are several."""
 
     throttled: bool | None = None
-    """Whether power, heat or current limit the clock at this moment."""
+    """Whether power, heat or current limited the clock at this moment or since the last reading."""
+
+    is_estimate: bool = False
+    """Whether `power_w` was assumed and not measured."""
 
 
 class Meter(Protocol):
-    """The instruments of one device. Reading never raises: what fails is None from then on."""
+    """The instruments of one device.
+
+    Reading never raises: what cannot be read is None, and is asked for again the next time. After
+    `close` a reading has its time and nothing else.
+    """
 
     name: str
-    """Where readings come from: `amdsmi`, `nvml`, `rapl`, `estimate`."""
+    """Where readings come from: `amdsmi`, `nvml`, `rapl`, `estimate`, `fake`."""
+
+    num_sharing: int
+    """Devices in the package that power and energy are of: more than 1 when it is partitioned."""
 
     def read(self) -> Reading:
         """Look now; takes milliseconds at most."""
