@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
-from raymi.specs.data import FileFormat, Split
+from raymi.specs.data import FileFormat, Split, SplitBy
 
 if TYPE_CHECKING:
     from raymi.data.version import Column, ColumnStatistics, DatasetVersion
@@ -23,6 +23,8 @@ FormatOption = Annotated[
     FileFormat | None, typer.Option("--format", help="Default: told from file names.")
 ]
 
+_WINDOW = "Text only: characters in a row; default: each line is one."
+_SPLIT_BY = "Hold rows out by content (the default), or the last ones, by position."
 _NULL_VALUE = "Means missing, instead of the usual; repeatable."
 
 
@@ -51,6 +53,8 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
     validation: Annotated[Path | None, typer.Option(help="A file of validation rows.")] = None,
     file_format: FormatOption = None,
     skip_rows: Annotated[int, typer.Option(min=0, help="Lines to drop first.")] = 0,
+    window: Annotated[int | None, typer.Option(min=2, help=_WINDOW)] = None,
+    split_by: Annotated[SplitBy | None, typer.Option(help=_SPLIT_BY)] = None,
     delimiter: Annotated[str | None, _csv_option("Between fields.")] = None,
     columns: Annotated[str | None, _csv_option("Names, if there is no header: a,b,c")] = None,
     null_value: Annotated[list[str] | None, _csv_option(_NULL_VALUE)] = None,
@@ -79,8 +83,13 @@ def import_dataset(  # noqa: PLR0913 - one parameter per option
         name,
         source,
         template=spec,
-        files=Files(test, validation, file_format, skip_rows),
-        fields=_given(target=target, source_url=source_url, licence=licence),
+        files=Files(test, validation, file_format, skip_rows, window),
+        fields=_given(
+            target=target,
+            source_url=source_url,
+            licence=licence,
+            split={"by": split_by} if split_by else None,
+        ),
         csv={**csv, "quote": None} if no_quote else csv,
     )
     version = stage.run(request, store_dir=settings().store_dir)

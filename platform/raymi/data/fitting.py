@@ -6,6 +6,8 @@ text, mostly sentences  TextFeature
 true or false           CategoryFeature
 fixed-shape block       TensorFeature
 always the same, never there, or a different word in every row: left out
+
+`next_byte` reads one column of text, byte by byte, and no other.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from typing import Literal
 
 from raymi.data.encoding import value_text
 from raymi.data.preprocessing import (
+    BytesFeature,
     CategoryFeature,
     ClassTarget,
     Feature,
+    NextByteTarget,
     NumberFeature,
     NumberTarget,
     Preprocessing,
@@ -30,7 +34,7 @@ from raymi.errors import DataError, SpecError
 from raymi.specs.data import Split
 from raymi.specs.paths import closest
 
-Task = Literal["auto", "classification", "regression"]
+Task = Literal["auto", "classification", "regression", "next_byte"]
 
 MAX_CLASSES = 1000
 """More distinct targets than this are not classes (as many as the statistics keep)."""
@@ -48,6 +52,9 @@ MIN_SENTENCE_DISTINCT = 0.5
 NUM_TEXT_BUCKETS = 1 << 15
 MAX_TEXT_TOKENS = 128
 
+DEFAULT_CONTEXT = 256
+"""Bytes of a text that a `next_byte` model reads, unless the problem says else."""
+
 
 def fit_preprocessing(
     dataset: DatasetVersion,
@@ -56,22 +63,31 @@ def fit_preprocessing(
     ignore: Collection[str] = (),
     categories: Collection[str] = (),
     texts: Collection[str] = (),
+    context: int = DEFAULT_CONTEXT,
 ) -> Preprocessing:
     """Fit everything between a row and a network.
 
     Args:
-        dataset: What to learn from; it names the target.
+        dataset: What to learn from; it names the target (`next_byte` can do without).
         task: `auto` tells it from the target: floats, and integers with more than
             `MAX_INTEGER_CLASSES` values, are regression.
         ignore: Columns that must not be learned from.
         categories: Columns whose values are names, even if they are numbers.
         texts: Text columns that are sentences, whatever they look like.
+        context: `next_byte` only: bytes of a row that are read; the rest is left out.
 
     Raises:
         SpecError: No target, or a column that does not exist, is named twice or has the wrong
             type for its role.
         DataError: The target or the columns hold nothing to learn.
     """
+    if task == "next_byte":
+        _check_names(dataset, ignore=ignore, categories=categories, texts=texts)
+        column = _text_to_continue(dataset, ignore)
+        return Preprocessing(
+            features=(BytesFeature(column=column.name, max_bytes=context),),
+            target=NextByteTarget(column=column.name),
+        )
     if dataset.target is None:
         raise SpecError(
             f"dataset {dataset.name}: no target",
@@ -93,6 +109,28 @@ def fit_preprocessing(
         )
     target = _fit_target(dataset.column(dataset.target), task)
     return Preprocessing(features=features, target=target)
+
+
+def _text_to_continue(dataset: DatasetVersion, ignore: Collection[str]) -> Column:
+    """The target, or the one column of text.
+
+    Raises:
+        SpecError: There is none, or it is not clear which.
+        DataError: A row has no text.
+    """
+    texts = [c for c in dataset.columns if c.type == "string" and c.name not in ignore]
+    if dataset.target is not None:
+        texts = [column for column in texts if column.name == dataset.target]
+    if len(texts) != 1:
+        found = ", ".join(f"{c.name} ({c.type})" for c in dataset.columns)
+        raise SpecError(
+            f"dataset {dataset.name}: next_byte continues one column of text",
+            why=f"the target is {dataset.target or 'not named'}; the columns are {found}",
+            fix="import it again with the text as target, or name the others in the problem's "
+            "`ignore`",
+        )
+    _check_target(texts[0])
+    return texts[0]
 
 
 def _fit_target(column: Column, task: Task) -> Target:

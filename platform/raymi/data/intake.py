@@ -22,6 +22,7 @@ class Files:
     validation: Path | None = None
     file_format: FileFormat | None = None
     skip_rows: int = 0
+    window: int | None = None
 
     @property
     def held_out(self) -> dict[Split, Path]:
@@ -46,7 +47,7 @@ def import_spec(
         source: A file, or a directory of files; the root of the template's paths.
         template: A data spec that lists the sources.
         files: Other files of the same dataset, when there is no template.
-        fields: Other fields of the DataSpec, over the template's.
+        fields: Other fields of the DataSpec, over the template's; of `split` only those given.
         csv: Fields of its CsvSpec, over the template's.
 
     Raises:
@@ -61,7 +62,8 @@ def import_spec(
             # Whoever says how fields are separated says that there are fields.
             files = replace(files, file_format=None if source.is_dir() else FileFormat.CSV)
         document = _from_files(source, files)
-    document.update(fields, kind="data", name=name)
+    split = {**document.get("split", {}), **fields.get("split", {})}
+    document.update(fields, kind="data", name=name, split=split)
     document["csv"] = {**document.get("csv", {}), **csv}
     spec = build_spec(DataSpec, document, where="data import")
     if not isinstance(spec, DataSpec):
@@ -72,7 +74,7 @@ def import_spec(
 def _from_template(template: Path, source: Path, files: Files) -> dict[str, Any]:
     if files != Files():
         raise SpecError(
-            "--spec: takes the place of --test, --validation, --format and --skip-rows",
+            "--spec: takes the place of --test, --validation, --format, --skip-rows and --window",
             why="the spec lists the sources and says how each is read",
             fix="write them into the spec, or leave --spec out",
         )
@@ -94,7 +96,7 @@ def _from_template(template: Path, source: Path, files: Files) -> dict[str, Any]
 
 def _from_files(source: Path, files: Files) -> dict[str, Any]:
     sources = [
-        found.model_copy(update={"skip_rows": files.skip_rows})
+        found.model_copy(update={"skip_rows": files.skip_rows, "window": files.window})
         for found in find_sources(source, files.file_format)
     ]
     if files.held_out:
@@ -106,6 +108,7 @@ def _from_files(source: Path, files: Files) -> dict[str, Any]:
             format=files.file_format,
             split=split,
             skip_rows=files.skip_rows,
+            window=files.window,
         )
         for split, path in files.held_out.items()
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +11,11 @@ import pyarrow as pa
 from raymi.data.version import DatasetVersion, Shard
 from raymi.errors import IntegrityError
 from raymi.specs.data import Split
+
+
+def shards_of(version: DatasetVersion, split: Split) -> list[Shard]:
+    """The shards of one split, in the order of its rows."""
+    return [shard for shard in version.shards if shard.split is split]
 
 
 def load_split(directory: Path, version: DatasetVersion, split: Split) -> pa.Table:
@@ -20,13 +27,35 @@ def load_split(directory: Path, version: DatasetVersion, split: Split) -> pa.Tab
     Raises:
         IntegrityError: A shard is missing, damaged or has another number of rows.
     """
-    shards = [shard for shard in version.shards if shard.split is split]
+    return pa.concat_tables(open_shards(directory, version, split))
+
+
+def open_shards(
+    directory: Path, version: DatasetVersion, split: Split, *, columns: Sequence[str] | None = None
+) -> list[pa.Table]:
+    """Open one split as one table, of one chunk, for each shard; at least one table.
+
+    Args:
+        directory: Where the shards are.
+        version: The dataset.
+        split: The split.
+        columns: The columns that are wanted; unset: all.
+
+    Raises:
+        IntegrityError: A shard is missing, damaged or has another number of rows.
+    """
+    shards = shards_of(version, split)
     if not shards:
-        return _open_shard(directory, version.shards[0]).slice(0, 0)
-    return pa.concat_tables([_open_shard(directory, shard) for shard in shards])
+        return [open_shard(directory, version.shards[0], columns=columns).slice(0, 0)]
+    return [open_shard(directory, shard, columns=columns) for shard in shards]
 
 
-def _open_shard(directory: Path, shard: Shard) -> pa.Table:
+def open_shard(directory: Path, shard: Shard, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """Open one shard.
+
+    Raises:
+        IntegrityError: It is missing, damaged or has another number of rows.
+    """
     path = directory / shard.file
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
@@ -34,7 +63,23 @@ def _open_shard(directory: Path, shard: Shard) -> pa.Table:
         raise _damaged(path, " ".join(str(error).split())) from error
     if table.num_rows != shard.num_rows:
         raise _damaged(path, f"{table.num_rows} rows instead of {shard.num_rows}")
-    return table
+    return table if columns is None else table.select(columns)
+
+
+def read_ahead(directory: Path, version: DatasetVersion, split: Split) -> None:
+    """Ask the kernel to read a split's files into memory, in order, before rows are picked.
+
+    Picking from a cold file reads it in small pieces in random order. Returns without waiting;
+    does nothing where the system has no such call.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for shard in shards_of(version, split):
+        descriptor = os.open(directory / shard.file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(descriptor)
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:

@@ -37,7 +37,14 @@ def read_source(source: SourceSpec, *, root: Path, csv: CsvSpec) -> pa.Table:
         )
     if not path.exists():
         raise missing(path)
-    match source.format or _told_by_name(path):
+    file_format = source.format or _told_by_name(path)
+    if source.window is not None and file_format is not FileFormat.TEXT:
+        raise SpecError(
+            f"{path}: `window` is for plain text, this is {file_format}",
+            why="only text can be cut anywhere; these rows are given",
+            fix="leave `window` (--window) out, or set `format: text`",
+        )
+    match file_format:
         case FileFormat.PARQUET:
             table = read_parquet(path)
         case FileFormat.ARROW:
@@ -45,7 +52,7 @@ def read_source(source: SourceSpec, *, root: Path, csv: CsvSpec) -> pa.Table:
         case FileFormat.CSV:
             table = read_delimited(path, csv, skip_rows=source.skip_rows)
         case FileFormat.TEXT:
-            table = read_text(path, skip_rows=source.skip_rows)
+            table = read_text(path, skip_rows=source.skip_rows, window=source.window)
         case FileFormat.IDX:
             table = read_idx(path, root / source.labels if source.labels else None)
     return canonical(table, where=str(path))

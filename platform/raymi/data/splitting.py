@@ -1,8 +1,12 @@
-"""Which rows are held out: a pure function of the salt and each row's own content.
+"""Which rows are held out: by each row's own content, or by where it stands.
 
-Each row has a position in [0, 1), from its hash. Positions below `test` are test rows, the
-next `validation` positions are validation rows, the others train. So equal rows share a
-split, and adding rows never moves another.
+By content: each row has a place in [0, 1), from its hash and the salt. Places below `test` are
+test rows, the next `validation` places are validation rows, the others train. So equal rows
+share a split, and adding rows never moves another.
+
+By position: the sources, one after the other, are cut into training, validation and test rows,
+in this order. For rows that follow from each other (a text, a time series), where held-out
+rows between training rows would say too much.
 """
 
 from __future__ import annotations
@@ -14,12 +18,13 @@ import pyarrow as pa
 
 from raymi.data.hashing import mix, row_hashes, text_hash
 from raymi.errors import DataError
-from raymi.specs.data import Split, SplitSpec
+from raymi.specs.data import Split, SplitBy, SplitSpec
 
 SPLITS = tuple(Split)
 """The order of shards, and of the indices `assign_splits` gives."""
 
 _TRAIN, _VALIDATION, _TEST = range(3)
+_TOGETHER = {SplitBy.CONTENT: " (equal rows stay together)", SplitBy.POSITION: ""}
 
 
 def positions(table: pa.Table, salt: str) -> np.ndarray:
@@ -41,20 +46,49 @@ def assign_splits(
     """
     validation = 0.0 if Split.VALIDATION in declared else spec.validation
     test = 0.0 if Split.TEST in declared else spec.test
-    assigned = []
-    for table, split in zip(tables, declared, strict=True):
-        if split in (Split.VALIDATION, Split.TEST):
-            assigned.append(np.full(table.num_rows, SPLITS.index(split), dtype=np.int8))
-            continue
-        places = positions(table, spec.salt)
-        chosen = np.full(table.num_rows, _TRAIN, dtype=np.int8)
-        # The validation interval starts at spec.test even if no test rows are taken, so that
-        # adding a test file later does not reshuffle the validation rows.
-        chosen[(places >= spec.test) & (places < spec.test + validation)] = _VALIDATION
-        chosen[places < test] = _TEST
-        assigned.append(chosen)
+    open_tables = [
+        table
+        for table, split in zip(tables, declared, strict=True)
+        if split not in (Split.VALIDATION, Split.TEST)
+    ]
+    if spec.by is SplitBy.POSITION:
+        chosen = _by_position([t.num_rows for t in open_tables], validation=validation, test=test)
+    else:
+        chosen = [
+            _by_content(positions(table, spec.salt), spec, validation=validation, test=test)
+            for table in open_tables
+        ]
+    remaining = iter(chosen)
+    assigned = [
+        np.full(table.num_rows, SPLITS.index(split), dtype=np.int8)
+        if split in (Split.VALIDATION, Split.TEST)
+        else next(remaining)
+        for table, split in zip(tables, declared, strict=True)
+    ]
     _require_rows(assigned, spec, wanted=(True, validation > 0.0, test > 0.0))
     return assigned
+
+
+def _by_content(
+    places: np.ndarray, spec: SplitSpec, *, validation: float, test: float
+) -> np.ndarray:
+    chosen = np.full(len(places), _TRAIN, dtype=np.int8)
+    # The validation interval starts at spec.test even if no test rows are taken, so that
+    # adding a test file later does not reshuffle the validation rows.
+    chosen[(places >= spec.test) & (places < spec.test + validation)] = _VALIDATION
+    chosen[places < test] = _TEST
+    return chosen
+
+
+def _by_position(num_rows: Sequence[int], *, validation: float, test: float) -> list[np.ndarray]:
+    """One cut through all sources, in their order; the fractions are met to the nearest row."""
+    total = sum(num_rows)
+    num_test = round(test * total)
+    first_held_out = total - num_test - round(validation * total)
+    chosen = np.full(total, _TRAIN, dtype=np.int8)
+    chosen[first_held_out:] = _VALIDATION
+    chosen[total - num_test :] = _TEST
+    return np.split(chosen, np.cumsum(num_rows)[:-1])
 
 
 def _require_rows(
@@ -65,7 +99,7 @@ def _require_rows(
         if is_wanted and count == 0:
             raise DataError(
                 f"no rows for the {split.value} split",
-                why=f"{sum(map(len, assigned))} rows (equal rows stay together) are too few for "
+                why=f"{sum(map(len, assigned))} rows{_TOGETHER[spec.by]} are too few for "
                 f"validation={spec.validation:g} and test={spec.test:g}",
                 fix="add rows, change the fractions or the salt, "
                 "or name the split of each source (`split: train`)",

@@ -49,6 +49,9 @@ class SourceSpec(Spec):
     skip_rows: NonNegativeInt = 0
     """CSV and text only: lines to drop before the header or the first row."""
 
+    window: int | None = Field(default=None, ge=2)
+    """Text only: characters in a row, line ends included; unset: each line is a row."""
+
 
 class CsvSpec(Spec):
     """How a delimited text file is written."""
@@ -72,8 +75,19 @@ class CsvSpec(Spec):
     """Columns that stay text even if their values look like numbers, truth values or times."""
 
 
+class SplitBy(StrEnum):
+    """What decides where a row belongs."""
+
+    CONTENT = "content"
+    POSITION = "position"
+
+
 class SplitSpec(Spec):
     """Which share of the rows is held out, for rows whose source names no split."""
+
+    by: SplitBy = SplitBy.CONTENT
+    """`content`: equal rows stay together, and new rows move no other. `position`: the first
+    rows train, the next validate, the last test, for rows that follow from each other."""
 
     validation: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Fraction for choosing settings. Taken from training rows if a source is `split: train`."""
@@ -82,7 +96,8 @@ class SplitSpec(Spec):
     """Fraction never looked at until the end; unused when a source is `split: test`."""
 
     salt: str = ""
-    """Change it to draw another split. A row's place depends on this and its content alone."""
+    """Change it to draw another split; a row's place depends on this and its content alone.
+    `by: content` only."""
 
     @model_validator(mode="after")
     def _leave_rows_to_learn_from(self) -> Self:

@@ -10,12 +10,10 @@ import importlib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
+from raymi.data.fitting import DEFAULT_CONTEXT, Task
 from raymi.errors import SpecError
 from raymi.models.architecture import Architecture
-
-Task = Literal["auto", "classification", "regression"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,11 @@ class Problem:
             categories=("zip_code",),       # numbers that are names
             texts=("message",),             # strings that are sentences, not names
         )
+        problem = Problem(
+            architecture=Architecture(name="gpt"),
+            task="next_byte",               # learn to continue a column of text
+            context=256,                    # bytes of a row that the network reads
+        )
     """
 
     architecture: Architecture = field(default_factory=lambda: Architecture(name="mlp"))
@@ -39,6 +42,7 @@ class Problem:
     ignore: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
+    context: int = DEFAULT_CONTEXT
 
 
 def load_problem(module_name: str) -> Problem:

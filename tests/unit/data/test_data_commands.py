@@ -3,13 +3,18 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from raymi.cli.main import app
 from raymi.data.discovery import find_sources
 from raymi.data.intake import Files, import_spec
+from raymi.data.library import dataset_dir
+from raymi.data.loading import load_split
+from raymi.data.version import DatasetVersion
 from raymi.errors import DataError, NotFoundError, RaymiError, SpecError
+from raymi.specs.data import Split
 
 HEADER = "size,colour,price\n"
 CSV = HEADER + "".join(f"{i},{'red' if i % 3 else 'blue'},{i / 2}\n" for i in range(120))
@@ -160,3 +165,33 @@ def test_an_unclear_directory_is_refused(write, tmp_path, names, error, message)
 def test_a_source_that_is_not_there_is_not_found(tmp_path):
     with pytest.raises(NotFoundError, match="absent"):
         find_sources(tmp_path / "absent")
+
+
+def test_a_text_is_imported_in_windows_whose_last_ones_are_held_out(raymi, write, tmp_path):
+    text = "".join(f"line {i}\n" for i in range(200))
+    path = write("play.txt", text)
+
+    version = json.loads(
+        raymi("data", "import", "play", path, "--window", 16, "--split-by", "position", "--json")
+    )
+
+    tables = [
+        load_split(dataset_dir(tmp_path / "home" / "store", "play", version["fingerprint"]),
+                   DatasetVersion.model_validate_json(json.dumps(version)), split)
+        for split in Split
+    ]  # fmt: skip
+    assert "".join(pa.concat_tables(tables)["text"].to_pylist()) == text
+    assert version["split"]["by"] == "position"
+
+
+def test_how_rows_are_held_out_is_changed_over_a_template_one_field_at_a_time(write):
+    template = write(
+        "data.yaml",
+        "kind: data\nname: x\nsources: [{path: play.txt, window: 4}]\nsplit: {test: 0.5}\n",
+    )
+
+    spec = import_spec(
+        "play", template.parent, template=template, fields={"split": {"by": "position"}}, csv={}
+    )
+
+    assert (spec.split.by, spec.split.test, spec.sources[0].window) == ("position", 0.5, 4)

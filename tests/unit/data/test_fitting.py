@@ -10,7 +10,7 @@ import pytest
 from raymi.data.fitting import fit_preprocessing
 from raymi.data.library import open_dataset
 from raymi.data.loading import load_split
-from raymi.data.preprocessing import ClassTarget, NumberTarget
+from raymi.data.preprocessing import BytesFeature, ClassTarget, NextByteTarget, NumberTarget
 from raymi.data.version import Split
 from raymi.errors import DataError, SpecError
 
@@ -164,3 +164,36 @@ def test_a_question_that_makes_no_sense_is_refused(fit, columns, roles, error, m
 def test_a_dataset_without_a_target_is_refused(import_table):
     with pytest.raises(SpecError, match="no target"):
         fit_preprocessing(import_table({"x": NUMBERS}))
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "ignore"),
+    [
+        ({"line": SENTENCES}, None, ()),
+        ({"line": SENTENCES, "x": NUMBERS}, None, ()),
+        ({"line": SENTENCES, "speaker": COLOURS}, "line", ()),
+        ({"line": SENTENCES, "speaker": COLOURS}, None, ("speaker",)),
+    ],
+)
+def test_a_text_is_continued_from_its_own_bytes(import_table, columns, target, ignore):
+    version = import_table(columns, target=target)
+
+    found = fit_preprocessing(version, task="next_byte", context=64, ignore=ignore)
+
+    assert found.features == (BytesFeature(column="line", max_bytes=64),)
+    assert found.target == NextByteTarget(column="line")
+    assert found.num_outputs == 256
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "error", "message"),
+    [
+        ({"line": SENTENCES, "speaker": COLOURS}, None, SpecError, "continues one column of text"),
+        ({"line": SENTENCES, "x": NUMBERS}, "x", SpecError, "target is x"),
+        ({"x": NUMBERS}, None, SpecError, "continues one column of text"),
+        ({"line": [*SENTENCES[1:], None]}, None, DataError, "missing in 1 rows"),
+    ],
+)
+def test_what_to_continue_must_be_clear_and_complete(import_table, columns, target, error, message):
+    with pytest.raises(error, match=message):
+        fit_preprocessing(import_table(columns, target=target), task="next_byte")

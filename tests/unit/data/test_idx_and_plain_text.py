@@ -5,10 +5,14 @@ import gzip
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raymi.data.idx import read_idx
 from raymi.data.plain_text import read_text
-from raymi.errors import DataError
+from raymi.data.reading import read_source
+from raymi.errors import DataError, SpecError
+from raymi.specs.data import CsvSpec, SourceSpec
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(4, 2, 3)
 LABELS = np.array([1, 0, 1, 9], dtype=np.uint8)
@@ -78,3 +82,34 @@ def test_text_becomes_one_row_per_line_in_order_without_blank_lines(write):
 def test_text_without_rows_or_that_is_not_utf8_is_refused(write, content, message):
     with pytest.raises(DataError, match=f"play\\.txt: {message}"):
         read_text(write("play.txt", content), skip_rows=0)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\ufeff"), min_size=2, max_size=60)
+
+
+@given(TEXTS, st.integers(2, 70))
+def test_windows_end_to_end_are_the_file(tmp_path_factory, text, window):
+    path = tmp_path_factory.mktemp("text") / "play.txt"
+    path.write_bytes(text.encode())
+
+    rows = read_text(path, skip_rows=0, window=window)["text"].to_pylist()
+
+    is_one_left = len(text) % window == 1
+    assert "".join(rows) == (text[:-1] if is_one_left else text)
+    assert all(len(row) == window for row in rows[:-1])
+    assert 2 <= len(rows[-1]) <= window
+
+
+def test_windows_begin_after_the_lines_to_skip(write):
+    path = write("play.txt", "title\n\nab\r\ncd\n")
+
+    rows = read_text(path, skip_rows=2, window=3)["text"].to_pylist()
+
+    assert rows == ["ab\r", "\ncd"]
+
+
+def test_only_text_is_cut_into_windows(write):
+    path = write("rows.csv", "a,b\n1,2\n")
+
+    with pytest.raises(SpecError, match="`window` is for plain text"):
+        read_source(SourceSpec(path=path.name, window=8), root=path.parent, csv=CsvSpec())

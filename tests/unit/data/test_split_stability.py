@@ -1,4 +1,4 @@
-"""A row's split depends on its own content and the salt, on nothing else."""
+"""A row's split depends on its own content and the salt, or on its position, as asked."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from raymi.data.hashing import row_hashes
 from raymi.data.splitting import SPLITS, assign_splits, positions
 from raymi.errors import DataError
-from raymi.specs.data import Split, SplitSpec
+from raymi.specs.data import Split, SplitBy, SplitSpec
 
 ROWS = st.lists(
     st.tuples(
@@ -131,3 +131,45 @@ def test_adding_a_test_file_does_not_reshuffle_validation():
 def test_a_split_left_without_rows_is_refused(num_rows, declared, missing):
     with pytest.raises(DataError, match=f"no rows for the ({missing}) split"):
         splits_of([MANY.slice(0, num_rows)], (declared,), validation=0.001, test=0.001)
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=4),
+    st.sampled_from([(0.05, 0.05), (0.1, 0.2), (0.0, 0.5)]),
+)
+def test_by_position_the_sources_end_to_end_are_cut_into_three(sizes, fractions):
+    sizes = [size + 20 for size in sizes]
+    validation, test = fractions
+    spec = SplitSpec(by=SplitBy.POSITION, validation=validation, test=test)
+
+    assigned = assign_splits([MANY.slice(0, size) for size in sizes], [None] * len(sizes), spec)
+
+    assert [len(part) for part in assigned] == sizes
+    end_to_end = np.concatenate(assigned)
+    assert (np.diff(end_to_end) >= 0).all()  # Training, then validation, then test rows.
+    for index, fraction in ((1, validation), (2, test)):
+        assert abs((end_to_end == index).sum() - fraction * sum(sizes)) <= 0.5
+
+
+def test_by_position_equal_rows_may_part():
+    spec = SplitSpec(by=SplitBy.POSITION, validation=0.25, test=0.25)
+
+    (splits,) = assign_splits([pa.table({"x": [7, 7, 7, 7]})], [None], spec)
+
+    assert splits.tolist() == [0, 0, 1, 2]
+
+
+def test_by_position_a_declared_test_file_keeps_its_rows():
+    spec = SplitSpec(by=SplitBy.POSITION, validation=0.5, test=0.25)
+    first, last = MANY.slice(0, 4), MANY.slice(4, 2)
+
+    assigned = assign_splits([first, last], [Split.TRAIN, Split.TEST], spec)
+
+    assert [part.tolist() for part in assigned] == [[0, 0, 1, 1], [2, 2]]
+
+
+def test_by_position_too_few_rows_are_refused():
+    spec = SplitSpec(by=SplitBy.POSITION, validation=0.1, test=0.1)
+
+    with pytest.raises(DataError, match="no rows for the validation split"):
+        assign_splits([MANY.slice(0, 4)], [None], spec)
