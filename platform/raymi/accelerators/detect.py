@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymi.accelerators.catalog import CPU, Accelerator, find
+from raymi.accelerators.topology import kfd_devices
 
-_KFD_NODES = Path("sys/class/kfd/kfd/topology/nodes")
 _NVIDIA_GPUS = Path("proc/driver/nvidia/gpus")
 
 _AMD_DEVICE_IDS = {
@@ -40,16 +40,9 @@ def detect(root: Path = Path("/")) -> Accelerator:
 
 
 def _detect_amd(root: Path) -> Accelerator | None:
-    for properties in sorted((root / _KFD_NODES).glob("*/properties")):
-        fields = dict(
-            line.split(maxsplit=1)
-            for line in properties.read_text().splitlines()
-            if len(line.split(maxsplit=1)) == 2
-        )
-        if int(fields.get("simd_count", 0)) and int(fields.get("vendor_id", 0)) == 0x1002:
-            name = _AMD_DEVICE_IDS.get(int(fields.get("device_id", 0)))
-            return find(name) if name else None
-    return None
+    devices = kfd_devices(root)
+    name = _AMD_DEVICE_IDS.get(devices[0].get("device_id", 0)) if devices else None
+    return find(name) if name else None
 
 
 def _detect_nvidia(root: Path) -> Accelerator | None:
