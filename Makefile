@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-unit test-ray format docs clean
+.PHONY: help setup demo bench check test test-unit test-ray format docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,8 +23,16 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
+$(BENCH_STAMP): $(STAMP)
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
+	@touch $(BENCH_STAMP)
+
 demo: $(STAMP) ## Sweep, register, promote and serve the digits model, then check every answer (KEEP=1 leaves it up)
 	@$(BIN)/python jobs/demo.py $(if $(KEEP),--keep)
+
+bench: $(BENCH_STAMP) ## Compare training and data loading with other people's, on this machine (minutes)
+	@$(BIN)/raymi bench train
+	@$(BIN)/raymi bench data
 
 check: $(STAMP) ## Lint, format, types, layers and the shape of the tree
 	@$(BIN)/ruff check .

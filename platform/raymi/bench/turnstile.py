@@ -153,9 +153,12 @@ class SocketTurnstile:
         """Blocked in a read until the coordinator writes."""
         try:
             line = self._lines.readline()
-        except OSError:
+        except (OSError, ValueError):
+            line = ""
+        if not line:
+            self.close()
             return None
-        return parse_order(json.loads(line)) if line else None
+        return parse_order(json.loads(line))
 
     def answer(self, elapsed_s: float) -> None:
         """Ignored by a coordinator that is gone: the next order will be to leave."""
@@ -163,6 +166,11 @@ class SocketTurnstile:
             self._send({"elapsed_s": elapsed_s})
         except OSError:
             return
+
+    def close(self) -> None:
+        """Leave; nothing can be said or heard any more."""
+        self._lines.close()
+        self._socket.close()
 
     def _send(self, document: Mapping[str, object]) -> None:
         self._socket.sendall(json.dumps(document).encode() + b"\n")

@@ -1,0 +1,124 @@
+"""Commands that measure Raymi against other people's software on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raymi.cli.output import Json, print_json, print_line, print_table
+from raymi.cli.specs import Set
+from raymi.errors import SpecError
+
+if TYPE_CHECKING:
+    from raymi.bench.ratios import Interval
+    from raymi.bench.train_result import TrainSpeed
+    from raymi.specs.train import TrainSpec
+
+_FILE = Path("jobs/digits/train.yaml")
+
+app = typer.Typer(help="Compare with other people's software, in turns, on this machine.")
+
+
+def register(root: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    root.add_typer(app, name="bench", rich_help_panel="Measurements")
+
+
+@app.callback()
+def bench() -> None:
+    """Compare with other people's software, in turns, on this machine.
+
+    `make bench` installs it first.
+    """
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="A train spec (YAML).")] = _FILE,
+    overrides: Set = [],  # noqa: B006 - typer copies it
+    *,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each contestant.")] = 30,
+    window_s: Annotated[float, typer.Option(min=0.01, help="Seconds of a turn.")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """Training samples/s of Raymi on Ray Train, torchrun, Lightning Fabric and Accelerate."""
+    from raymi.bench.train_speed import Request, measure
+    from raymi.settings import settings
+
+    request = Request(
+        spec=_train_spec(file, overrides),
+        num_rounds=rounds,
+        window_s=window_s,
+        store_dir=settings().store_dir,
+    )
+    speed = measure(request, say=_silent if as_json else print_line)
+    if as_json:
+        print_json(speed.to_document())
+        return
+    _print_train(speed)
+
+
+def _train_spec(file: Path, overrides: list[str]) -> TrainSpec:
+    from raymi.specs.loading import load_spec
+    from raymi.specs.train import TrainSpec
+
+    spec = load_spec(file, overrides)
+    if not isinstance(spec, TrainSpec):
+        raise SpecError(
+            f"{file}: a {spec.kind} spec",
+            why="the bench trains, so it takes `kind: train`",
+            fix=f"for example {_FILE}",
+        )
+    return spec
+
+
+def _print_train(speed: TrainSpeed) -> None:
+    from raymi.bench.contestants import contestants
+    from raymi.bench.train_result import BARS, verdict
+
+    print_line()
+    titles = {one.name: one.title for one in contestants(1)}
+    print_table(
+        ("contestant", "samples/s", "Raymi on Ray Train is", "95% interval", "note"),
+        [
+            (
+                title,
+                _speed_text(speed.samples_per_s.get(name)),
+                *_ratio_texts(speed.ratios.get(name)),
+                speed.lost.get(name, ""),
+            )
+            for name, title in titles.items()
+        ],
+    )
+    print_line()
+    for name, bar in BARS.items():
+        if ratio := speed.ratios.get(name):
+            print_line(
+                f"{titles[name]}: {ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f}), "
+                f"at least {bar:.2f} is claimed: {verdict(ratio, bar)}"
+            )
+    if speed.noise_floor is not None:
+        print_line(f"noise: two identical contestants differ by up to {speed.noise_floor:.1%}")
+    if scaling := speed.scaling:
+        efficiency, limit = scaling.efficiency, scaling.limit_speedup
+        print_line(
+            f"scaling: {scaling.num_workers} workers do {scaling.speedup.median:.2f}x one process, "
+            f"{efficiency.median:.1%} ({efficiency.low:.1%} to {efficiency.high:.1%}) of what "
+            f"{scaling.num_workers} independent processes do here ({limit.median:.2f}x)"
+        )
+
+
+def _speed_text(samples_per_s: float | None) -> str:
+    return "" if samples_per_s is None else f"{samples_per_s:,.0f}"
+
+
+def _ratio_texts(ratio: Interval | None) -> tuple[str, str]:
+    if ratio is None:
+        return "", ""
+    return f"{ratio.median:.3f}x", f"{ratio.low:.3f} to {ratio.high:.3f}"
+
+
+def _silent(line: str) -> None:
+    """Progress is for people."""
