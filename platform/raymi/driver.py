@@ -18,6 +18,7 @@ from raymi.specs.loading import load_spec
 from raymi.specs.sweep import SweepSpec
 from raymi.specs.train import TrainSpec
 from raymi.store.record import Record
+from raymi.train.teaching import Teach
 
 
 class JobOutcome(Record):
@@ -73,15 +74,30 @@ def run(spec: JobSpec, *, kind: str, resume: str | None = None) -> JobOutcome:
 def _train(spec: TrainSpec, resume: str | None) -> JobOutcome:
     from raymi.train import stage as train_stage
 
-    result = train_stage.run(spec, store_dir=settings().store_dir, say=say, resume=resume)
+    result = train_stage.run(
+        spec, store_dir=settings().store_dir, say=say, resume=resume, teach=_teach(spec)
+    )
     return _judge_and_register(result, kind="train", path=result.run_dir)
+
+
+def _teach(spec: TrainSpec) -> Teach | None:
+    """How a run gets its teacher; None for a run without one."""
+    if spec.distillation is None:
+        return None
+    from raymi.registry.store import open_store
+    from raymi.registry.teacher import teach
+
+    store = open_store()
+    return lambda plan: teach(plan, store)
 
 
 def _sweep(spec: SweepSpec) -> JobOutcome:
     from raymi.sweep import stage as sweep_stage
     from raymi.sweep.report import format_table
 
-    result = sweep_stage.run(spec, store_dir=settings().store_dir, say=say)
+    result = sweep_stage.run(
+        spec, store_dir=settings().store_dir, say=say, teach=_teach(spec.train)
+    )
     say("")
     say(format_table(result))
     say("")

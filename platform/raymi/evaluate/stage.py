@@ -18,7 +18,7 @@ from raymi.evaluate.predictor import Predictions, load_predictor
 from raymi.evaluate.result import EVALUATION_FILE, PREDICTIONS_FILE, Evaluation
 from raymi.specs.data import Split
 from raymi.specs.train import TrainSpec
-from raymi.train.loop import MODEL_FILE
+from raymi.train.outcome import MODEL_FILE
 from raymi.train.result import TrainResult
 
 

@@ -13,7 +13,7 @@ from raymi.registry.protocol import ModelStore
 from raymi.registry.signature import derive_signature
 from raymi.registry.version import ModelSummary, ModelVersion
 from raymi.settings import settings
-from raymi.train.loop import MODEL_FILE
+from raymi.train.outcome import MODEL_FILE
 from raymi.train.result import TrainResult
 
 

@@ -68,8 +68,8 @@ def verify(directory: Path) -> str:
             why=f"{MANIFEST} is missing, so nothing was ever published under this name",
             fix="list what exists: `raymi data list`, `raymi models`",
         )
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         listed: dict[str, dict[str, str | int]] = json.loads(text)["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"the manifest cannot be read ({error})") from error

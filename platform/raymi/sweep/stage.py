@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from raymi.accelerators.catalog import find
@@ -23,17 +24,25 @@ from raymi.train.admission import admit
 from raymi.train.events import EVENTS_FILE
 from raymi.train.failure import Reason
 from raymi.train.follow import follow, format_seconds
+from raymi.train.teaching import Teach
 from raymi.train.provenance import collect_provenance
-from raymi.train.stage import SPEC_FILE, make_plan, new_run_id, open_run
+from raymi.train.planning import SPEC_FILE, make_plan, new_run_id, open_run
 
 
-def run(spec: SweepSpec, *, store_dir: Path, say: Callable[[str], None]) -> SweepResult:
+def run(
+    spec: SweepSpec,
+    *,
+    store_dir: Path,
+    say: Callable[[str], None],
+    teach: Teach | None = None,
+) -> SweepResult:
     """Run every trial and decide.
 
     Args:
         spec: What to search.
         store_dir: Where datasets, runs and sweeps are kept; every worker must reach it.
         say: Receives progress, a line at a time.
+        teach: Asks the teacher of the reference run; needed if it has one.
 
     Raises:
         SpecError: No trial can start here; nothing was started.
@@ -50,7 +59,7 @@ def run(spec: SweepSpec, *, store_dir: Path, say: Callable[[str], None]) -> Swee
     for trial, error in impossible:
         say(f"trial {trial.index + 1} ({trial.label}) is not started: {error.why}")
     trials = [
-        *_run(spec, plans, sweep_dir=sweep_dir, say=say),
+        *_run(spec, plans, sweep_dir=sweep_dir, say=say, teach=teach),
         *(trial for trial, _ in impossible),
     ]
     trials.sort(key=lambda trial: trial.index)
@@ -73,7 +82,12 @@ def run(spec: SweepSpec, *, store_dir: Path, say: Callable[[str], None]) -> Swee
 
 
 def _run(
-    spec: SweepSpec, plans: Sequence[TrialPlan], *, sweep_dir: Path, say: Callable[[str], None]
+    spec: SweepSpec,
+    plans: Sequence[TrialPlan],
+    *,
+    sweep_dir: Path,
+    say: Callable[[str], None],
+    teach: Teach | None,
 ) -> list[Trial]:
     """Run the trials that can run, and print what happens in them."""
     nodes = cluster.nodes()
@@ -84,6 +98,8 @@ def _run(
     say(f"sweep {sweep_dir.name}: {len(plans)} trials, {num_concurrent} at a time")
     for plan in plans:
         open_run(plan.plan)
+    if teach is not None:
+        plans = [replace(plan, plan=teach(plan.plan)) for plan in plans]
     logs = {
         f"[trial {p.trial.index + 1}: {p.trial.label}] ": Path(p.plan.run_dir) / EVENTS_FILE
         for p in plans

@@ -26,7 +26,7 @@ from raymi.train.launch import launch
 from raymi.train.objective import primary_metric
 from raymi.train.plan import TrainPlan
 from raymi.train.result import Provenance
-from raymi.train.stage import finish
+from raymi.train.completion import finish
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,15 +50,27 @@ def worker_resources(spec: ResourceSpec, accelerator: Accelerator) -> dict[str, 
     return resources
 
 
+def num_workers_that_fit(
+    spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[Resources]
+) -> int:
+    """Workers that fit on the empty cluster at once, each whole on one node."""
+    need = worker_resources(spec, accelerator)
+    return sum(
+        min(int(node.get(name, 0.0) // amount) for name, amount in need.items()) for node in nodes
+    )
+
+
 def num_groups_that_fit(
     spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[Resources]
 ) -> int:
-    """Worker groups that fit on the empty cluster at once, whole workers per node."""
-    need = worker_resources(spec, accelerator)
-    slots = sum(
-        min(int(node.get(name, 0.0) // amount) for name, amount in need.items()) for node in nodes
-    )
-    return slots // spec.max_workers
+    """Worker groups of the fewest workers that fit on the empty cluster at once."""
+    return num_workers_that_fit(spec, accelerator, nodes) // spec.min_workers
+
+
+def node_memory_bytes(nodes: Sequence[Resources]) -> int | None:
+    """Memory that Ray counts on the smallest node; None if it does not say."""
+    found = [int(node["memory"]) for node in nodes if node.get("memory", 0.0) > 0]
+    return min(found, default=None)
 
 
 def require_room(spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[Resources]) -> None:
@@ -75,7 +87,7 @@ def require_room(spec: ResourceSpec, accelerator: Accelerator, nodes: Sequence[R
         ", ".join(f"{node.get(name, 0.0):g} {name}" for name in need) for node in nodes
     )
     raise InfeasibleError(
-        f"resources: {spec.max_workers} workers of {wanted} each can never be placed",
+        f"resources: {spec.min_workers} workers of {wanted} each can never be placed",
         why=f"the nodes have: {there or 'nothing'}",
         fix="lower resources.num_workers or resources.cpus_per_worker",
     )

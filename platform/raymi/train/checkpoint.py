@@ -1,36 +1,37 @@
 """Everything a resumed run needs, on disk without a pickle.
 
 A checkpoint is a nested document: tensors go to `state.safetensors`, the rest (and the
-places of the tensors) to `state.json`, and `MANIFEST.json` holds the sha256 of both.
+places of the tensors) to `state.json`. Whoever publishes it adds a manifest of both.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from raymi.store.artifacts import seal, verify
+from raymi.store.artifacts import verify
 
 _TENSOR = "__tensor__"
 _PAIRS = "__pairs__"
 _TUPLE = "__tuple__"
 
 
-def save_state(directory: Path, state: dict[str, Any]) -> None:
-    """Write a nested state of dicts, lists, tensors and JSON values."""
+def write_state(directory: Path, state: dict[str, Any]) -> None:
+    """Write a nested state of dicts, lists, tensors and JSON values into a directory."""
     tensors: dict[str, torch.Tensor] = {}
     document = _flatten(state, "state", tensors)
-    save_file(tensors, directory / "state.safetensors")
+    write_tensors(tensors, directory / "state.safetensors")
     (directory / "state.json").write_text(json.dumps(document))
-    seal(directory)
 
 
 def load_state(directory: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote; tensors are on the CPU.
+    """Read what `write_state` wrote and somebody sealed; tensors are on the CPU.
 
     Raises:
         IntegrityError: A byte is missing or changed.
@@ -42,9 +43,35 @@ def load_state(directory: Path) -> dict[str, Any]:
     return state
 
 
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: The storage is full or away; the library has an error of its own for that.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        found = re.search(r"os error (\d+)", str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), str(error), str(path)) from error
+
+
+def copied(value: Any) -> Any:
+    """The same nested state with every tensor copied to the CPU: later steps do not change it."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: copied(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copied(below) for below in value)
+    return value
+
+
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
+        tensors[path] = value.detach().cpu().contiguous()
         return {_TENSOR: path}
     if isinstance(value, dict):
         # As pairs, because optimizers number their parameters and JSON keys are text.

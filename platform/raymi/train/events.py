@@ -7,6 +7,7 @@ file is the record of a run: losses, metrics, attempts, checkpoints.
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,17 +20,31 @@ Event = dict[str, Any]
 
 
 class EventLog:
-    """Appends events; one writer at a time."""
+    """Appends events; one writer at a time.
+
+    A full or absent disk must not end a run: lines that cannot be written wait for the next.
+    """
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._clock = clock
+        self._unwritten = ""
+        self._lock = threading.Lock()
 
     def append(self, kind: str, **fields: Any) -> None:
         """Write one event as one line, in one write call."""
         line = json.dumps({"event": kind, "time": round(self._clock(), 3), **fields})
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._lock:
+            text = f"{self._unwritten}{line}\n"
+            try:
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(text)
+            except OSError:
+                # Part of it may have been written: the next attempt begins on a new line, and
+                # readers skip the broken one.
+                self._unwritten = f"\n{text}" if not self._unwritten else text
+            else:
+                self._unwritten = ""
 
 
 def read_events(path: Path) -> list[Event]:
@@ -46,12 +61,17 @@ class EventReader:
 
     def new_events(self) -> Iterator[Event]:
         """Events appended since the last call."""
-        if not self._path.exists():
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                chunk = file.read()
+        except OSError:
             return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            chunk = file.read()
         complete = chunk[: chunk.rfind(b"\n") + 1]
         self._offset += len(complete)
         for line in complete.splitlines():
-            yield json.loads(line)
+            try:
+                yield json.loads(line)
+            except ValueError:
+                # Cut off by a full disk; the whole event follows.
+                continue

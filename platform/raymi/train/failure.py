@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +15,15 @@ class Reason(StrEnum):
 
     OUT_OF_MEMORY = "out_of_memory"
     DIVERGED = "diverged"
+    BAD_GRADIENTS = "non_finite_gradients"
+    SCALE_COLLAPSE = "loss_scale_collapsed"
+    LOSS_SPIKE = "loss_spike"
     WORKER_DIED = "worker_died"
+    NODE_LOST = "node_lost"
+    NO_ROOM = "no_room"
+    PREEMPTED = "preempted"
+    DISK_FULL = "disk_full"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     UNSUPPORTED_PRECISION = "unsupported_precision"
     NEVER_FITS = "never_fits"
     DAMAGED_ARTIFACT = "damaged_artifact"
@@ -22,69 +31,168 @@ class Reason(StrEnum):
     ERROR = "error"
 
 
+class Policy(StrEnum):
+    """What is done about a reason, as long as the spec's patience lasts."""
+
+    RETRY = "retry"
+    """Go back to the newest good checkpoint and go on, with the workers there are."""
+
+    SHRINK = "shrink"
+    """Likewise, with half the micro-batch: the result does not depend on it."""
+
+    STOP = "stop"
+    """Trying again would end the same way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Consequence:
     """What a reason means."""
 
-    is_retryable: bool
+    policy: Policy
     sentence: str
     fix: str
 
 
 CONSEQUENCES: dict[Reason, Consequence] = {
     Reason.OUT_OF_MEMORY: Consequence(
-        is_retryable=False,
+        policy=Policy.SHRINK,
         sentence="a worker ran out of memory",
         fix="lower batch.micro_batch_size; the result does not depend on it",
     ),
     Reason.DIVERGED: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="the loss stopped being a number",
         fix="lower optimizer.learning_rate, or use a wider precision",
     ),
+    Reason.BAD_GRADIENTS: Consequence(
+        policy=Policy.STOP,
+        sentence="gradients stopped being numbers",
+        fix="lower optimizer.learning_rate, or use a wider precision (bf16, fp32)",
+    ),
+    Reason.SCALE_COLLAPSE: Consequence(
+        policy=Policy.STOP,
+        sentence="fp16 found no loss scale at which gradients are finite",
+        fix="use bf16, which has the range of fp32, or lower optimizer.learning_rate",
+    ),
+    Reason.LOSS_SPIKE: Consequence(
+        policy=Policy.STOP,
+        sentence="the loss rose far above where it started",
+        fix="lower optimizer.learning_rate, raise schedule.warmup_fraction, or set "
+        "health.max_loss_growth to null",
+    ),
     Reason.WORKER_DIED: Consequence(
-        is_retryable=True,
-        sentence="a worker process or its node was lost",
-        fix="look for the out-of-memory killer or a lost node; raise checkpoint.max_failures",
+        policy=Policy.RETRY,
+        sentence="a worker process was lost",
+        fix="look for the out-of-memory killer; raise checkpoint.max_failures",
+    ),
+    Reason.NODE_LOST: Consequence(
+        policy=Policy.RETRY,
+        sentence="a node was lost",
+        fix="bring it back, or set resources.num_workers to a range: {min: 1, max: 8}",
+    ),
+    Reason.NO_ROOM: Consequence(
+        policy=Policy.RETRY,
+        sentence="there was no room for the workers in time",
+        fix="free the cluster, or set resources.num_workers to a range: {min: 1, max: 8}",
+    ),
+    Reason.PREEMPTED: Consequence(
+        policy=Policy.STOP,
+        sentence="the job was told to end; everything up to its last step is saved",
+        fix="continue with --resume",
+    ),
+    Reason.DISK_FULL: Consequence(
+        policy=Policy.STOP,
+        sentence="the store is full",
+        fix="free space in the store and continue with --resume, or lower checkpoint.keep",
+    ),
+    Reason.STORAGE_UNAVAILABLE: Consequence(
+        policy=Policy.STOP,
+        sentence="the store could not be written",
+        fix="bring the storage back and continue with --resume, or raise "
+        "checkpoint.storage_patience_s",
     ),
     Reason.UNSUPPORTED_PRECISION: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="the accelerator cannot compute with this precision",
         fix="remove it from the space, or use another accelerator",
     ),
     Reason.NEVER_FITS: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="no node of this cluster can ever hold its workers",
         fix="lower resources.num_workers or resources.cpus_per_worker",
     ),
     Reason.DAMAGED_ARTIFACT: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="stored bytes are not the bytes that were published",
         fix="import the data again, or start a new run",
     ),
     Reason.STOPPED_EARLY: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="the scheduler stopped it: others were better at the same epoch",
         fix="use `scheduler.name: fifo` to train every trial fully",
     ),
     Reason.ERROR: Consequence(
-        is_retryable=False,
+        policy=Policy.STOP,
         sentence="the training code raised an exception",
         fix="read the traceback in the run's events",
     ),
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What has happened to a run so far."""
+
+    num_failures: int = 0
+    """Failures that may pass, tried again."""
+
+    num_shrinks: int = 0
+    """Times the micro-batch was halved."""
+
+    micro_batch_size: int = 1
+    """In force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the spec allows."""
+
+    max_failures: int
+    max_shrinks: int
+
+
+def decide(reason: Reason, tally: Tally, allowance: Allowance) -> Policy:
+    """What to do after a failure: the reason's policy while it is allowed, else stop."""
+    policy = CONSEQUENCES[reason].policy
+    if policy is Policy.RETRY and tally.num_failures < allowance.max_failures:
+        return Policy.RETRY
+    can_shrink = tally.num_shrinks < allowance.max_shrinks and tally.micro_batch_size > 1
+    if policy is Policy.SHRINK and can_shrink:
+        return Policy.SHRINK
+    return Policy.STOP
+
+
 _DEATHS = {
     "ActorDiedError",
     "ActorUnavailableError",
     "LocalRayletDiedError",
-    "NodeDiedError",
     "WorkerCrashedError",
     "WorkerHealthCheckFailedError",
     "WorkerHealthCheckTimeoutError",
 }
+_NO_ROOM = {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
+_NODE_SIGNS = ("node died", "its node has died", "the node it was running on", "node failure")
 # Tune stops a trial by taking its place away, which kills whatever runs there.
 _STOPPED = "its placement group was removed"
+_OF_TRAINING_ITSELF = (
+    Reason.DIVERGED,
+    Reason.BAD_GRADIENTS,
+    Reason.SCALE_COLLAPSE,
+    Reason.LOSS_SPIKE,
+    Reason.DISK_FULL,
+    Reason.STORAGE_UNAVAILABLE,
+    Reason.PREEMPTED,
+)
 _PEER_LOSS = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo")
 
 
@@ -97,11 +205,13 @@ def classify(error: BaseException) -> Reason:
     reasons = {_classify_one(cause) for cause in _causes(error)} - {None}
     for reason in (
         Reason.OUT_OF_MEMORY,
-        Reason.DIVERGED,
+        *_OF_TRAINING_ITSELF,
         Reason.UNSUPPORTED_PRECISION,
         Reason.DAMAGED_ARTIFACT,
         Reason.STOPPED_EARLY,
+        Reason.NODE_LOST,
         Reason.WORKER_DIED,
+        Reason.NO_ROOM,
     ):
         if reason in reasons:
             return reason
@@ -112,11 +222,6 @@ def first_cause(error: BaseException) -> BaseException:
     """The exception a person should read: the first of ours, else the deepest."""
     causes = list(_causes(error))
     return next((cause for cause in causes if isinstance(cause, RaymiError)), causes[-1])
-
-
-def may_retry(reason: Reason, *, attempts: int, max_failures: int) -> bool:
-    """Whether going back to the newest checkpoint could help and is still allowed."""
-    return CONSEQUENCES[reason].is_retryable and attempts <= max_failures
 
 
 def training_error(error: BaseException, *, run_id: str, attempts: int) -> TrainingError:
@@ -151,6 +256,12 @@ def _classify_one(error: BaseException) -> Reason | None:
         return Reason.DAMAGED_ARTIFACT
     if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "out of memory" in text:
         return Reason.OUT_OF_MEMORY
+    if name in _NO_ROOM:
+        return Reason.NO_ROOM
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Reason.DISK_FULL
+    if name == "NodeDiedError" or (name in _DEATHS and any(sign in text for sign in _NODE_SIGNS)):
+        return Reason.NODE_LOST
     if name in _DEATHS:
         return Reason.STOPPED_EARLY if _STOPPED in text else Reason.WORKER_DIED
     if isinstance(error, RuntimeError) and any(sign in text for sign in _PEER_LOSS):
@@ -170,7 +281,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         ranks = getattr(current, "worker_failures", None)
         if isinstance(ranks, dict):
             pending += [failure for failure in ranks.values() if isinstance(failure, BaseException)]
-        for name in ("__cause__", "cause", "_failure"):
+        for name in ("__cause__", "cause", "_failure", "controller_failure"):
             below = getattr(current, name, None)
             if isinstance(below, BaseException):
                 pending.append(below)

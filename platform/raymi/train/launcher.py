@@ -1,31 +1,33 @@
-"""Who started this worker: the few things the training loop asks of Ray Train, or of nobody."""
+"""Who started this worker: the few things the training loop asks of Ray Train, torchrun, or nobody."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+import os
+import time
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
+import torch.distributed as dist
 
 
 class Launcher(Protocol):
     """What the loop needs to know about its surroundings."""
 
     rank: int
+    """0 is the chief: it writes checkpoints, events and the result."""
+
+    local_rank: int
+    """Among the workers of this node; also the number of its device there."""
+
     world_size: int
     device: torch.device
 
-    def latest_checkpoint(self) -> Path | None:
-        """A local copy of the newest checkpoint, if the run has one."""
+    def interrupted(self) -> bool:
+        """Whether this worker should save and leave; asked between any two steps, so cheap."""
 
-    def report(self, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-        """Hand over metrics and, on rank 0, a finished checkpoint directory.
-
-        Every rank calls this the same number of times. The directory may be deleted after.
-        """
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Hand metrics to whoever watches; every rank calls this the same number of times."""
 
 
 class RayTrainLauncher:
@@ -37,56 +39,79 @@ class RayTrainLauncher:
 
         context = ray.train.get_context()
         self.rank: int = context.get_world_rank()
+        self.local_rank: int = context.get_local_rank()
         self.world_size: int = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
+        self._drain_checked_at = time.monotonic()
 
-    def latest_checkpoint(self) -> Path | None:
-        """Ray's newest registered checkpoint, copied to this node."""
+    def interrupted(self) -> bool:
+        """Whether Ray is draining a node of this group; looked up at most once a second."""
+        now = time.monotonic()
+        if now - self._drain_checked_at < 1.0:
+            return False
+        self._drain_checked_at = now
         import ray.train
 
-        checkpoint = ray.train.get_checkpoint()
-        return Path(checkpoint.to_directory()) if checkpoint else None
+        lookup: Callable[[], object] = getattr(ray.train, "get_preemption_info", lambda: None)
+        return lookup() is not None
 
-    def report(self, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-        """Register with the controller; the checkpoint is copied to the run's storage."""
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Register with the controller."""
         import ray.train
 
-        kept = ray.train.Checkpoint.from_directory(checkpoint) if checkpoint else None
-        ray.train.report(dict(metrics), checkpoint=kept)
+        ray.train.report(dict(metrics))
+
+
+class TorchrunLauncher:
+    """Inside a process that `torchrun` started."""
+
+    def __init__(self, *, backend: str) -> None:
+        """Join the process group that the environment describes.
+
+        Args:
+            backend: `gloo`, or `nccl` (on ROCm: RCCL).
+        """
+        self.rank = int(os.environ["RANK"])
+        self.local_rank = int(os.environ["LOCAL_RANK"])
+        self.world_size = int(os.environ["WORLD_SIZE"])
+        self.device = torch.device("cpu")
+        if backend == "nccl":
+            self.device = torch.device("cuda", self.local_rank)
+            torch.cuda.set_device(self.device)
+        if not dist.is_initialized():
+            dist.init_process_group(backend)
+
+    def interrupted(self) -> bool:
+        """Never by torchrun itself: it passes SIGTERM on."""
+        return False
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Nobody watches."""
 
 
 class SingleProcessLauncher:
-    """No launcher at all: one worker in this process, checkpoints kept in a directory."""
+    """No launcher at all: one worker in this process."""
 
-    def __init__(self, checkpoints: Path | None = None, *, device: str = "cpu") -> None:
+    def __init__(self, *, device: str = "cpu", stop_after_steps: int | None = None) -> None:
+        """Be the only worker.
+
+        Args:
+            device: Where to train.
+            stop_after_steps: Ask to leave after this many steps; unset: never.
+        """
         self.rank = 0
+        self.local_rank = 0
         self.world_size = 1
         self.device = torch.device(device)
         self.reports: list[dict[str, float]] = []
-        self._checkpoints = checkpoints
+        self._stop_after_steps = stop_after_steps
+        self._num_asked = 0
 
-    def latest_checkpoint(self) -> Path | None:
-        """The newest directory kept by `report`."""
-        if self._checkpoints is None:
-            return None
-        return max(self._checkpoints.glob("checkpoint_*"), default=None)
+    def interrupted(self) -> bool:
+        """Whether the wanted number of steps is done."""
+        self._num_asked += 1
+        return self._num_asked == self._stop_after_steps
 
-    def report(self, metrics: Mapping[str, float], checkpoint: Path | None) -> None:
-        """Remember the metrics; keep the checkpoint by renaming it."""
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """Remember the metrics."""
         self.reports.append(dict(metrics))
-        if checkpoint is not None and self._checkpoints is not None:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
-            number = len(list(self._checkpoints.glob("checkpoint_*")))
-            checkpoint.rename(self._checkpoints / f"checkpoint_{number:06d}")
-
-
-@contextmanager
-def checkpoint_directory(*, wanted: bool) -> Iterator[Path | None]:
-    """A temporary directory to save into, removed afterwards; None on ranks that do not save."""
-    if not wanted:
-        yield None
-        return
-    with tempfile.TemporaryDirectory(
-        prefix="raymi-checkpoint-", ignore_cleanup_errors=True
-    ) as path:
-        yield Path(path) / "checkpoint"

@@ -1,59 +1,73 @@
 """The training loop each worker runs; start reading here.
 
-Plain PyTorch: it asks its launcher for rank, device and the last checkpoint, and knows
-nothing else about Ray. One optimizer step is
+Plain PyTorch: it asks its launcher for rank and device, and knows nothing else about Ray. One
+optimizer step is
 
-    rows of the step -> this rank's micro-batches -> forward, backward each -> all-reduce
-    with the last -> clip -> step
+    this rank's micro-batches -> forward, backward each -> all-reduce with the last -> clip -> step
 
-with the loss divided by the rows of the whole global batch, so that neither the number of
-workers nor the micro-batch size changes the gradient.
+with the loss divided by all that counts in the whole global batch, so that neither the number
+of workers nor the micro-batch size changes the gradient. Every so many steps the workers meet:
+they look at the health of the run, save, and leave if one of them was asked to.
 """
 
 from __future__ import annotations
 
-import math
-from contextlib import AbstractContextManager, nullcontext
+import time
+from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from raymi.data.loading import load_split
-from raymi.data.preprocessing import Arrays
-from raymi.data.version import Split
 from raymi.errors import TrainingError
-from raymi.train.events import EVENTS_FILE, EventLog
-from raymi.train.launcher import Launcher, checkpoint_directory
-from raymi.train.objective import Sums, row_losses, row_scores, sum_rows
+from raymi.train.batch import Batch, Step
+from raymi.train.checkpoint_store import CheckpointStore
+from raymi.train.council import Council
+from raymi.train.criterion import Criterion
+from raymi.train.failure import CONSEQUENCES, Reason
+from raymi.train.health_watch import HealthWatch
+from raymi.train.inputs import DeviceInputs
+from raymi.train.interruption import Cause, LeaveNote, cause_to_leave, training
+from raymi.train.launcher import Launcher
+from raymi.train.network import wrap
 from raymi.train.optimizer import learning_rate, set_learning_rate
-from raymi.train.order import MicroBatch, RowOrder
-from raymi.train.outcome import OUTCOME_FILE, Outcome
 from raymi.train.pace import Pace
 from raymi.train.plan import TrainPlan
-from raymi.train.precision import MAX_SKIPPED_STEPS, compute_context, set_matmul_mode
+from raymi.train.precision import compute_context, set_matmul_mode
+from raymi.train.record import RunRecord
+from raymi.train.row_choice import open_rows
+from raymi.train.scoring import Scorer
 from raymi.train.state import build_state, seed_step
 from raymi.train.throughput import Stopwatch, peak_memory_gib, synchronizer, warmup_steps
 
-MODEL_FILE = "model.safetensors"
-VALIDATION_ROWS = 1024
-"""Rows in one validation forward pass."""
+_CAUSES: tuple[Cause | None, ...] = (None, *Cause)
+_REASONS: tuple[Reason | None, ...] = (None, *Reason)
 
 
-def train_worker(plan: TrainPlan, launcher: Launcher) -> None:
+class Ending(StrEnum):
+    """How a worker returned."""
+
+    FINISHED = "finished"
+    LEFT = "left"
+    """Saved and asked to leave: the run can go on from here."""
+
+
+def train_worker(plan: TrainPlan, launcher: Launcher) -> Ending:
     """Train from the newest checkpoint to the end; rank 0 writes model and outcome.
 
     Raises:
-        TrainingError: The loss is not a number, or fp16 cannot find a scale that works.
-        IntegrityError: A shard or the checkpoint is damaged.
+        TrainingError: The run is going wrong, or cannot be saved; with a reason.
+        IntegrityError: A shard is damaged, or a checkpoint belongs to another spec.
     """
     torch.set_num_threads(plan.spec.resources.cpus_per_worker)
     set_matmul_mode(plan.spec.precision)
-    Worker(plan, launcher).run()
+    worker = Worker(plan, launcher)
+    try:
+        with training():
+            return worker.run()
+    finally:
+        worker.close()
 
 
 class Worker:
@@ -65,30 +79,38 @@ class Worker:
         self.launcher = launcher
         self.device = launcher.device
         self.is_chief = launcher.rank == 0
-        self.run_dir = Path(plan.run_dir)
-        self.log = EventLog(self.run_dir / EVENTS_FILE)
-        self.target = plan.preprocessing.target
-        self.train_arrays, self.train_targets = self._load(Split.TRAIN)
-        self.validation_arrays, self.validation_targets = self._load(Split.VALIDATION)
-        self.order = RowOrder(
-            num_rows=len(self.train_targets),
-            global_batch_size=self.spec.batch.global_batch_size,
-            micro_batch_size=self.spec.batch.micro_batch_size,
-            num_workers=launcher.world_size,
-            seed=self.spec.seed,
-        )
-        self.total_steps = self.order.steps_per_epoch * self.spec.epochs
+        self.rows = open_rows(plan, rank=launcher.rank, num_workers=launcher.world_size)
+        self.inputs = DeviceInputs(plan.preprocessing, self.device)
+        self.criterion = Criterion(plan.preprocessing.target, self.spec.distillation, self.device)
+        self.scorer = Scorer(plan, self.inputs, rank=launcher.rank, world_size=launcher.world_size)
+        self.total_steps = self.rows.steps_per_epoch * self.spec.epochs
+        if self.spec.max_steps is not None:
+            self.total_steps = min(self.total_steps, self.spec.max_steps)
+        self.record = RunRecord(plan, launcher, total_steps=self.total_steps)
         self.state = build_state(plan, self.device)
-        self.skipped_steps = 0
+        self.council = Council(world_size=launcher.world_size, device=self.device)
+        self.health = HealthWatch(self.spec.health)
+        self.note = LeaveNote(Path(plan.run_dir))
+        self.losses: list[Tensor] = []
+        self.num_bad_steps = 0
+        self.asked_to_leave = False
+        self.epoch_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
 
-    def run(self) -> None:
+    def run(self) -> Ending:
         """Train every remaining epoch."""
-        if checkpoint := self.launcher.latest_checkpoint():
-            self.state.restore(checkpoint, fingerprint=self.spec.fingerprint())
-        self.network = self._distribute(self.state.model)
-        remaining = self.total_steps - self.state.step
+        self._resume()
+        self.record.flops(self.rows)
+        if self.state.step == 0:
+            self.record.parity(self.rows)
+        self.network = wrap(
+            self.state.model,
+            self.spec.parallelism,
+            device=self.device,
+            is_sharded=self.state.is_sharded,
+        )
         self.stopwatch = Stopwatch(
-            warmup_steps=warmup_steps(remaining), synchronize=synchronizer(self.device)
+            warmup_steps=warmup_steps(self.total_steps - self.state.step),
+            synchronize=synchronizer(self.device),
         )
         self.pace = Pace(
             self.spec.checkpoint,
@@ -97,51 +119,70 @@ class Worker:
             elapsed_s=self.state.elapsed_s,
             report_interval_s=self.plan.report_interval_s,
         )
-        if self.is_chief:
-            self.log.append(
-                "attempt",
-                step=self.state.step,
-                total_steps=self.total_steps,
-                num_workers=self.launcher.world_size,
-                samples_per_epoch=self.order.num_rows,
-            )
+        self.record.attempt(self.state.step, num_rows=self.rows.num_rows)
         metrics: dict[str, float] = {}
-        first_epoch = self.state.step // self.order.steps_per_epoch
-        for epoch in range(first_epoch, self.spec.epochs):
-            metrics = self._run_epoch(epoch)
+        while self.state.step < self.total_steps:
+            ended = self._run_epoch(self.state.step // self.rows.steps_per_epoch)
+            if ended is None:
+                return Ending.LEFT
+            metrics = ended
         # A run that died after its last checkpoint but before its outcome has nothing to train.
         self._finish(metrics or self._validate())
+        return Ending.FINISHED
 
-    def _run_epoch(self, epoch: int) -> dict[str, float]:
-        permutation = self.order.epoch(epoch)
-        first_step = self.state.step % self.order.steps_per_epoch
-        self.network.train()
+    def close(self) -> None:
+        """Let go of readers, threads and instruments."""
+        self.rows.close()
+        self.record.close()
+
+    def _resume(self) -> None:
+        """Go back to the newest good checkpoint; the chief picks it for everybody."""
+        store = CheckpointStore(Path(self.plan.run_dir), keep=self.spec.checkpoint.keep)
+        found = store.load_newest(self.record.skipped) if self.is_chief else None
+        chosen = self.council.largest([found[1]["step"] if found else 0])[0]
+        if chosen == 0:
+            return
+        if found is None:
+            found = store.load(chosen)
+        self.state.restore(found[1], fingerprint=self.spec.fingerprint())
+
+    def _run_epoch(self, epoch: int) -> dict[str, float] | None:
+        """Train to the end of an epoch, or of the run; None if the workers leave before."""
+        steps_per_epoch = self.rows.steps_per_epoch
+        end = min((epoch + 1) * steps_per_epoch, self.total_steps)
+        self.network.module.train()
+        self.epoch_loss.zero_()
         self.stopwatch.resume()
-        losses = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for step in range(first_step, self.order.steps_per_epoch):
-            rows = self.order.step_rows(permutation, step)
-            losses += self._step(rows)
+        began = time.perf_counter()
+        for step in self.rows.steps(epoch, self.state.step % steps_per_epoch):
+            fetched = time.perf_counter()
+            num_elements = self._step(step)
             self.state.step += 1
-            self.stopwatch.count(len(rows))
-            ends_epoch = step + 1 == self.order.steps_per_epoch
-            if not ends_epoch and self.pace.is_progress_due():
-                self._log("progress", epoch=epoch + 1, loss=self._mean_loss(losses))
-            if not ends_epoch and self.pace.is_step_checkpoint_due(self.state.step):
-                self.stopwatch.pause()
-                self._report({}, save=True)
-                self.stopwatch.resume()
-        self.stopwatch.pause()
-        self._add_over_ranks(losses)
-        loss = self._mean_loss(losses)
-        metrics = self._validate()
-        self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
-        save = self._agreed(self.pace.is_epoch_checkpoint_due(self.state.step))
-        if self._agreed(save or self.pace.is_report_due(self.state.step)):
-            self._report({"epoch": epoch + 1, **metrics}, save=save)
-        return metrics
+            self.stopwatch.count(step.num_rows)
+            ended = time.perf_counter()
+            self.record.step(
+                duration_s=ended - began,
+                data_wait_s=fetched - began,
+                num_rows=step.num_rows,
+                num_elements=num_elements,
+            )
+            self.asked_to_leave |= self.launcher.interrupted()
+            is_last = self.state.step == end
+            saves = self.pace.is_step_checkpoint_due(self.state.step)
+            if is_last or saves or self._is_meeting_due():
+                cause = self._meet(epoch, is_last=is_last)
+                if saves and not is_last:
+                    self._save()
+                if cause is not None:
+                    self._leave(cause)
+                    return None
+            if is_last:
+                break
+            began = time.perf_counter()
+        return self._end_epoch(epoch)
 
-    def _step(self, rows: np.ndarray) -> Tensor:
-        """One optimizer step; returns this rank's (loss sum, row count), unsynchronised."""
+    def _step(self, step: Step) -> float:
+        """One optimizer step; returns what its loss was divided by."""
         rate = learning_rate(
             self.state.step,
             total_steps=self.total_steps,
@@ -151,166 +192,180 @@ class Worker:
         set_learning_rate(self.state.optimizer, rate)
         seed_step(self.spec.seed, self.state.step, self.launcher.rank)
         self.state.optimizer.zero_grad(set_to_none=True)
-        micro_batches = list(self.order.micro_batches(rows, self.launcher.rank))
-        losses = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for index, micro_batch in enumerate(micro_batches):
-            is_last = index + 1 == len(micro_batches)
-            with self._gradients_synchronised(wanted=is_last):
-                loss_sum = self._backward(micro_batch, num_rows=len(rows))
-            losses[0] += loss_sum
-            losses[1] += float(micro_batch.weights.sum())
-        self._apply_gradients()
-        return losses
+        num_elements = self._num_elements(step)
+        loss_sum = torch.zeros((), device=self.device)
+        for index, batch in enumerate(step.batches):
+            is_last = index + 1 == len(step.batches)
+            with self.network.synchronising(wanted=is_last):
+                loss_sum += self._backward(batch, num_elements)
+        self._update()
+        # This worker's share of the mean over the global batch.
+        share = loss_sum * (self.launcher.world_size / num_elements)
+        self.losses.append(share)
+        self.epoch_loss[0] += loss_sum
+        self.epoch_loss[1] += num_elements / self.launcher.world_size
+        return num_elements
 
-    def _backward(self, micro_batch: MicroBatch, *, num_rows: int) -> Tensor:
-        inputs = self._inputs(self.train_arrays, micro_batch.rows)
-        targets = torch.from_numpy(self.train_targets[micro_batch.rows]).to(self.device)
-        weights = torch.from_numpy(micro_batch.weights).to(self.device)
+    def _backward(self, batch: Batch, num_elements: float) -> Tensor:
         with compute_context(self.spec.precision, self.device):
-            outputs = self.network(inputs)
-        loss_sum = (row_losses(outputs, targets, self.target) * weights).sum()
+            outputs = self.network.module(self.inputs(batch.arrays))
+        loss_sum = self.criterion.loss_sum(outputs, batch)
         # Data-parallel gradients are averaged over ranks; the mean is over the global batch.
-        loss = loss_sum * (self.launcher.world_size / num_rows)
+        loss = loss_sum * (self.launcher.world_size / num_elements)
         torch.autograd.backward(self.state.scaler.scale(loss))
         return loss_sum.detach()
 
-    def _apply_gradients(self) -> None:
+    def _num_elements(self, step: Step) -> float:
+        """What the loss of a step is divided by: all that counts, over all workers."""
+        if self.criterion.counts_rows:
+            return float(step.num_rows)
+        own = self.criterion.num_elements(step.batches)
+        if self.launcher.world_size == 1:
+            return own
+        total = torch.tensor(own, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return max(total.item(), 1.0)
+
+    def _update(self) -> None:
+        """Clip and step; a step whose gradients are not finite is left out."""
         scaler, optimizer = self.state.scaler, self.state.optimizer
         if self.spec.optimizer.max_gradient_norm is not None:
             scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(
+            norm = nn.utils.clip_grad_norm_(
                 self.state.model.parameters(), self.spec.optimizer.max_gradient_norm
             )
-        scale_before = scaler.get_scale() if scaler.is_enabled() else 1.0
+            # On an accelerator looking would stall it; there the next meeting finds the damage.
+            if self.device.type == "cpu" and not scaler.is_enabled():
+                if not torch.isfinite(norm):
+                    self.num_bad_steps += 1
+                    return
+                self.num_bad_steps = 0
         scaler.step(optimizer)
         scaler.update()
-        if scaler.is_enabled():
-            skipped = scaler.get_scale() < scale_before
-            self.skipped_steps = self.skipped_steps + 1 if skipped else 0
-            if self.skipped_steps > MAX_SKIPPED_STEPS:
-                raise _diverged(f"{self.skipped_steps} fp16 steps in a row overflowed")
+        if self.state.average is not None:
+            self.state.average.update()
 
-    @torch.inference_mode()
+    def _meet(self, epoch: int, *, is_last: bool) -> Cause | None:
+        """Look at the run together, and say why to leave, if anybody has to.
+
+        Raises:
+            TrainingError: The run is going wrong, or cannot be saved.
+        """
+        reason = self._diagnose()
+        cause = Cause.PREEMPTED if self.asked_to_leave else cause_to_leave(self.note)
+        wishes = [_REASONS.index(reason), _CAUSES.index(cause)]
+        agreed, leave = self.council.meet(self.state.step, wishes, is_chief=self.is_chief)
+        if (found := _REASONS[agreed]) is not None:
+            raise _failure(found, self.state.step)
+        self.record.check()
+        if not is_last and self.is_chief and self.pace.is_progress_due():
+            self._log("progress", epoch=epoch + 1, loss=self._mean_loss())
+        return _CAUSES[leave]
+
+    def _is_meeting_due(self) -> bool:
+        """The same on every worker: gradients, and so bad steps, are."""
+        if self.launcher.world_size == 1 and self.asked_to_leave:
+            return True
+        is_bad = self.num_bad_steps >= self.spec.health.max_bad_steps
+        return is_bad or self.council.is_due(self.state.step)
+
+    def _diagnose(self) -> Reason | None:
+        """What this worker's losses since the last meeting say."""
+        losses = torch.stack(self.losses).tolist() if self.losses else []
+        self.losses.clear()
+        scaler = self.state.scaler
+        return self.health.observe(
+            losses,
+            num_bad_steps=self.num_bad_steps,
+            loss_scale=scaler.get_scale() if scaler.is_enabled() else None,
+        )
+
+    def _save(self, *, waits: bool = False) -> None:
+        """Copy the state and go on; the copy is written in the background.
+
+        Raises:
+            TrainingError: An earlier one could not be written, and patience has ended.
+        """
+        self.stopwatch.pause()
+        snapshot = self.state.snapshot(
+            fingerprint=self.spec.fingerprint(), elapsed_s=self.pace.elapsed_s()
+        )
+        self.record.save(self.state.step, snapshot, waits=waits)
+        self.pace.saved()
+        self.stopwatch.resume()
+
+    def _leave(self, cause: Cause) -> None:
+        self._save(waits=True)
+        self.record.log("left", step=self.state.step, cause=cause.value)
+
+    def _end_epoch(self, epoch: int) -> dict[str, float]:
+        """Validate, and save or report if it is time."""
+        self.stopwatch.pause()
+        if self.launcher.world_size > 1:
+            dist.all_reduce(self.epoch_loss)
+        loss = self._mean_loss()
+        metrics = self._validate()
+        self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
+        step = self.state.step
+        saves, reports = self.council.largest(
+            [
+                self.is_chief and self.pace.is_epoch_checkpoint_due(step),
+                self.is_chief and self.pace.is_report_due(step),
+            ]
+        )
+        if saves:
+            self._save()
+        if saves or reports:
+            self.launcher.report({"epoch": epoch + 1, **metrics})
+            self.pace.reported()
+        return metrics
+
     def _validate(self) -> dict[str, float]:
-        """Metrics over the validation rows; every rank scores its share."""
-        self.network.eval()
-        share = np.array_split(np.arange(len(self.validation_targets)), self.launcher.world_size)
-        rows = share[self.launcher.rank]
-        totals = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for first in range(0, len(rows), VALIDATION_ROWS):
-            chosen = rows[first : first + VALIDATION_ROWS]
-            inputs = self._inputs(self.validation_arrays, chosen)
-            targets = torch.from_numpy(self.validation_targets[chosen]).to(self.device)
-            with compute_context(self.spec.precision, self.device):
-                # The bare model: ranks may differ in their number of passes.
-                outputs = self.state.model(inputs)
-            totals += sum_rows(
-                row_losses(outputs, targets, self.target), row_scores(outputs, targets, self.target)
-            )
-        self._add_over_ranks(totals)
-        return Sums(*totals.tolist()).metrics(self.target)
-
-    def _report(self, metrics: dict[str, float], *, save: bool) -> None:
-        with checkpoint_directory(wanted=save and self.is_chief) as directory:
-            if directory is not None:
-                self.state.save(
-                    directory,
-                    fingerprint=self.spec.fingerprint(),
-                    elapsed_s=self.pace.elapsed_s(),
-                )
-            self.launcher.report(metrics, directory)
-        self.pace.reported()
-        if save:
-            self.pace.saved()
-            if self.is_chief:
-                self.log.append("checkpoint", step=self.state.step)
+        """Metrics of the weights that would be kept now."""
+        # The bare model: ranks may differ in their number of passes.
+        model = self.state.model
+        model.eval()
+        if self.state.average is None:
+            return self.scorer.score(model, self.device)
+        with self.state.average.applied():
+            return self.scorer.score(model, self.device)
 
     def _finish(self, metrics: dict[str, float]) -> None:
+        weights = self.state.weights()
         memory = torch.tensor(peak_memory_gib(self.device), device=self.device)
         if self.launcher.world_size > 1:
             dist.all_reduce(memory, op=dist.ReduceOp.MAX)
-        if not self.is_chief:
-            return
-        weights = {
-            name: tensor.detach().cpu().contiguous().clone()
-            for name, tensor in self.state.model.state_dict().items()
-        }
-        temporary = self.run_dir / f".{MODEL_FILE}"
-        save_file(weights, temporary)
-        temporary.rename(self.run_dir / MODEL_FILE)
-        outcome = Outcome(
-            metrics=metrics,
+        self.record.finish(
+            weights,
+            metrics,
             samples_per_s=self.stopwatch.samples_per_s,
-            peak_memory_gib=memory.item(),
             duration_s=self.pace.elapsed_s(),
             num_steps=self.state.step,
+            peak_gib=memory.item(),
         )
-        outcome.save(self.run_dir / OUTCOME_FILE)
-        self.log.append("finished", **outcome.model_dump(mode="json"))
 
-    def _load(self, split: Split) -> tuple[Arrays, np.ndarray]:
-        table = load_split(Path(self.plan.dataset_dir), self.plan.dataset, split)
-        preprocessing = self.plan.preprocessing
-        return preprocessing.encode(table), preprocessing.encode_target(table)
-
-    def _inputs(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
-        gathered = {name: array[rows] for name, array in arrays.items()}
-        prepared = self.plan.preprocessing.prepare(gathered)
-        return {name: torch.from_numpy(array).to(self.device) for name, array in prepared.items()}
-
-    def _distribute(self, model: nn.Module) -> nn.Module:
-        if self.launcher.world_size == 1:
-            return model
-        device_ids = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=device_ids, gradient_as_bucket_view=True)
-
-    def _gradients_synchronised(self, *, wanted: bool) -> AbstractContextManager[None]:
-        if wanted or not isinstance(self.network, DistributedDataParallel):
-            return nullcontext()
-        context: AbstractContextManager[None] = self.network.no_sync()
-        return context
-
-    def _agreed(self, flag: bool) -> bool:
-        """Rank 0's answer, on every rank: clocks differ, collectives must not."""
-        if self.launcher.world_size == 1:
-            return flag
-        message = torch.tensor(int(flag), device=self.device)
-        dist.broadcast(message, src=0)
-        return bool(message.item())
-
-    def _add_over_ranks(self, totals: Tensor) -> None:
-        if self.launcher.world_size > 1:
-            dist.all_reduce(totals)
-
-    def _mean_loss(self, losses: Tensor) -> float:
-        """Mean over the rows so far in this epoch.
-
-        Raises:
-            TrainingError: It is not a number.
-        """
-        loss_sum, num_rows = losses.tolist()
-        loss: float = loss_sum / max(num_rows, 1.0)
-        if not math.isfinite(loss):
-            raise _diverged(f"the loss at step {self.state.step} is {loss}")
-        return loss
+    def _mean_loss(self) -> float:
+        """Mean over the epoch so far; this worker's share of it until the epoch ends."""
+        loss_sum, num_elements = self.epoch_loss.tolist()
+        return float(loss_sum / max(num_elements, 1.0))
 
     def _log(self, kind: str, **fields: float) -> None:
-        if self.is_chief:
-            self.log.append(
-                kind,
-                num_epochs=self.spec.epochs,
-                step=self.state.step,
-                total_steps=self.total_steps,
-                samples_per_s=round(self.stopwatch.samples_per_s, 1),
-                eta_s=round(self.pace.eta_s(self.state.step), 1),
-                **fields,
-            )
+        self.record.log(
+            kind,
+            num_epochs=self.spec.epochs,
+            step=self.state.step,
+            total_steps=self.total_steps,
+            samples_per_s=round(self.stopwatch.samples_per_s, 1),
+            eta_s=round(self.pace.eta_s(self.state.step), 1),
+            **fields,
+            **self.record.live(),
+        )
 
 
-def _diverged(why: str) -> TrainingError:
+def _failure(reason: Reason, step: int) -> TrainingError:
     return TrainingError(
         "training diverged",
-        reason="diverged",
-        why=why,
-        fix="lower optimizer.learning_rate, or use a wider precision (bf16, fp32)",
+        reason=reason.value,
+        why=f"{CONSEQUENCES[reason].sentence}, at step {step}",
+        fix=CONSEQUENCES[reason].fix,
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raymi.store.record import Record
 
 OUTCOME_FILE = "outcome.json"
+MODEL_FILE = "model.safetensors"
+"""The final weights, beside it."""
 
 
 class Outcome(Record):
@@ -24,3 +28,6 @@ class Outcome(Record):
 
     num_steps: int
     """Optimizer steps."""
+
+    parity: dict[str, Any] | None = None
+    """How the first steps compared with an fp32 twin; None for fp32 itself, and if not asked."""

@@ -10,6 +10,19 @@ from raymi.specs.train import TrainSpec
 from raymi.store.record import Record
 
 
+class Teacher(Record):
+    """Who a run learns from besides its labels."""
+
+    name: str
+    """The model."""
+
+    version: int
+    """What the spec's alias meant when the run began."""
+
+    fingerprint: str
+    """sha256 of the manifest of its bundle."""
+
+
 class TrainPlan(Record):
     """One run, ready to launch. Sent to workers as JSON, never as a pickle of ours."""
 
@@ -45,6 +58,9 @@ class TrainPlan(Record):
 
     soft_targets: str | None = None
     """A `.npy` file, float32 (training rows, num_outputs): what the teacher says."""
+
+    teacher: Teacher | None = None
+    """Who said it."""
 
     report_interval_s: float = 1.0
     """Least time between two reports of metrics, each of which waits for the controller's next

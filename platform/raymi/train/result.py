@@ -8,6 +8,7 @@ from typing import Any
 from raymi.data.preprocessing import Preprocessing
 from raymi.models.architecture import Architecture
 from raymi.store.record import Record
+from raymi.train.plan import Teacher
 
 
 class Provenance(Record):
@@ -73,6 +74,12 @@ class TrainResult(Record):
 
     attempts: int
     """1 plus the number of times the worker group was restarted."""
+
+    parity: dict[str, Any] | None = None
+    """How the first steps compared with an fp32 twin."""
+
+    teacher: Teacher | None = None
+    """Who it learned from besides its labels."""
 
     provenance: Provenance
     """Where and with what."""

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from raymi.errors import IntegrityError
-from raymi.train.checkpoint import load_state, save_state
+from raymi.store.artifacts import seal
+from raymi.train.checkpoint import load_state, write_state
+
+
+def save_state(directory, state):
+    write_state(directory, state)
+    seal(directory)
 
 
 def test_nested_state_comes_back_as_it_was(tmp_path):

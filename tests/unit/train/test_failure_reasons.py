@@ -1,10 +1,21 @@
 """Whatever a worker group raises has one reason, and the reason decides what happens next."""
 
+import errno
+
 import pytest
 import torch
 
 from raymi.errors import IntegrityError, TrainingError
-from raymi.train.failure import CONSEQUENCES, Reason, classify, may_retry, training_error
+from raymi.train.failure import (
+    CONSEQUENCES,
+    Allowance,
+    Policy,
+    Reason,
+    Tally,
+    classify,
+    decide,
+    training_error,
+)
 
 
 class WorkerGroupError(Exception):
@@ -31,6 +42,8 @@ PEER_LOST = RuntimeError("[gloo] Connection closed by peer [127.0.0.1]:1234")
         (DIVERGED, Reason.DIVERGED),
         (ActorDiedError("killed"), Reason.WORKER_DIED),
         (ActorDiedError("destroyed since its placement group was removed"), Reason.STOPPED_EARLY),
+        (ActorDiedError("The actor died because its node has died."), Reason.NODE_LOST),
+        (OSError(errno.ENOSPC, "No space left on device"), Reason.DISK_FULL),
         (PEER_LOST, Reason.WORKER_DIED),
         (IntegrityError("x", why="y", fix="z"), Reason.DAMAGED_ARTIFACT),
         (ValueError("shape mismatch"), Reason.ERROR),
@@ -54,16 +67,45 @@ def test_a_reason_is_found_behind_a_wrapper():
     assert classify(wrapper) is Reason.WORKER_DIED
 
 
-def test_only_lost_workers_are_worth_another_try():
-    retryable = {reason for reason in Reason if CONSEQUENCES[reason].is_retryable}
+def test_what_may_pass_is_tried_again_memory_shrinks_and_the_rest_stops():
+    policies = {reason: CONSEQUENCES[reason].policy for reason in Reason}
 
-    assert retryable == {Reason.WORKER_DIED}
+    retried = {reason for reason, policy in policies.items() if policy is Policy.RETRY}
+    shrunk = {reason for reason, policy in policies.items() if policy is Policy.SHRINK}
+    assert retried == {Reason.WORKER_DIED, Reason.NODE_LOST, Reason.NO_ROOM}
+    assert shrunk == {Reason.OUT_OF_MEMORY}
 
 
-def test_retries_end_after_the_allowed_failures():
-    tries = [may_retry(Reason.WORKER_DIED, attempts=n, max_failures=2) for n in (1, 2, 3)]
+@pytest.mark.parametrize(
+    ("tally", "policy"),
+    [
+        (Tally(num_failures=0), Policy.RETRY),
+        (Tally(num_failures=1), Policy.RETRY),
+        (Tally(num_failures=2), Policy.STOP),
+    ],
+)
+def test_retries_end_after_the_allowed_failures(tally, policy):
+    assert decide(Reason.WORKER_DIED, tally, Allowance(max_failures=2, max_shrinks=0)) is policy
 
-    assert tries == [True, True, False]
+
+@pytest.mark.parametrize(
+    ("tally", "policy"),
+    [
+        (Tally(micro_batch_size=8), Policy.SHRINK),
+        (Tally(micro_batch_size=8, num_shrinks=3), Policy.STOP),
+        (Tally(micro_batch_size=1), Policy.STOP),
+    ],
+)
+def test_memory_is_saved_until_one_row_is_left(tally, policy):
+    assert decide(Reason.OUT_OF_MEMORY, tally, Allowance(max_failures=9, max_shrinks=3)) is policy
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_says_what_happened_and_what_to_try(reason):
+    consequence = CONSEQUENCES[reason]
+
+    assert consequence.sentence
+    assert consequence.fix
 
 
 def test_the_final_error_names_run_reason_and_remedy():

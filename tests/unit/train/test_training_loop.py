@@ -1,6 +1,5 @@
 """The loop computes the same run however it is cut, stopped and resumed; in one process here."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.launcher import SingleProcessLauncher
-from raymi.train.loop import MODEL_FILE, train_worker
-from raymi.train.outcome import OUTCOME_FILE, Outcome
+from raymi.train.loop import Ending, train_worker
+from raymi.train.outcome import MODEL_FILE, OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
 
 Weights = dict[str, torch.Tensor]
@@ -85,6 +84,11 @@ def losses(plan: TrainPlan) -> list[float]:
     return [event["train_loss"] for event in events if event["event"] == "epoch"]
 
 
+def events(plan: TrainPlan, kind: str) -> list[dict[str, object]]:
+    found = read_events(Path(plan.run_dir) / EVENTS_FILE)
+    return [event for event in found if event["event"] == kind]
+
+
 def equal(left: Weights, right: Weights) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
@@ -127,40 +131,95 @@ def test_the_loss_curve_does_not_move_with_the_micro_batch(store, tmp_path, micr
     assert losses(cut) == pytest.approx(losses(whole), rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(store, tmp_path, precision):
-    settings = {"precision": precision, "checkpoint": {"every_steps": 5}}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "fp32"},
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"precision": "bf16_pure"},
+        {"precision": "bf16_pure", "optimizer": {"rounding": "stochastic"}},
+        {"optimizer": {"ema_decay": 0.9}},
+        {"optimizer": {"name": "sgd"}},
+        {"max_steps": 13},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(store, tmp_path, settings):
     undisturbed = train(plan_of(store, tmp_path / "undisturbed", **settings))
-    checkpoints = tmp_path / "checkpoints"
     plan = plan_of(store, tmp_path / "resumed", **settings)
-    train(plan, SingleProcessLauncher(checkpoints))
 
-    # Go back to step 10, the middle of the second epoch.
-    for later in sorted(checkpoints.iterdir())[2:]:
-        shutil.rmtree(later)
-    resumed = train(plan, SingleProcessLauncher(checkpoints))
+    # Step 10 is in the middle of the second epoch.
+    ending = train_worker(plan, SingleProcessLauncher(stop_after_steps=10))
+    resumed = train(plan)
 
+    assert ending is Ending.LEFT
+    assert [event["step"] for event in events(plan, "attempt")] == [0, 10]
     assert equal(resumed, undisturbed)
 
 
-def test_a_damaged_checkpoint_is_refused(store, tmp_path):
-    plan = plan_of(store, tmp_path / "run", checkpoint={"every_steps": 5})
-    train(plan, SingleProcessLauncher(tmp_path / "checkpoints"))
-    newest = max((tmp_path / "checkpoints").iterdir()) / "state.safetensors"
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(store, tmp_path):
+    settings = {"checkpoint": {"every_steps": 5, "keep": 3}}
+    undisturbed = train(plan_of(store, tmp_path / "undisturbed", **settings))
+    plan = plan_of(store, tmp_path / "run", **settings)
+    train_worker(plan, SingleProcessLauncher(stop_after_steps=12))
+    newest = max((tmp_path / "run/checkpoints").iterdir()) / "state.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
 
-    with pytest.raises(IntegrityError, match=r"state\.safetensors"):
-        train(plan, SingleProcessLauncher(tmp_path / "checkpoints"))
+    resumed = train(plan)
+
+    [skipped] = events(plan, "checkpoint_skipped")
+    assert skipped["path"] == str(newest.parent)
+    assert events(plan, "attempt")[-1]["step"] == 10
+    assert equal(resumed, undisturbed)
 
 
 def test_a_checkpoint_of_another_spec_is_refused(store, tmp_path):
-    train(
-        plan_of(store, tmp_path / "run", checkpoint={"every_steps": 5}),
-        SingleProcessLauncher(tmp_path / "checkpoints"),
-    )
+    plan = plan_of(store, tmp_path / "run", checkpoint={"every_steps": 5})
+    train(plan)
 
     with pytest.raises(IntegrityError, match="another run"):
-        train(plan_of(store, tmp_path / "run"), SingleProcessLauncher(tmp_path / "checkpoints"))
+        train(plan_of(store, tmp_path / "run"))
+
+
+def test_the_first_steps_are_compared_with_an_fp32_twin(store, tmp_path):
+    plan = plan_of(store, tmp_path / "run", precision="bf16")
+
+    train(plan)
+
+    [report] = events(plan, "parity")
+    assert report["agrees"]
+    assert Outcome.load(tmp_path / "run" / OUTCOME_FILE).parity["agrees"]
+
+
+def test_the_average_of_the_weights_is_what_is_kept(store, tmp_path):
+    plain = train(plan_of(store, tmp_path / "plain"))
+    averaged = train(plan_of(store, tmp_path / "averaged", optimizer={"ema_decay": 0.9}))
+
+    assert plain.keys() == averaged.keys()
+    assert not equal(plain, averaged)
+
+
+def test_bf16_weights_are_kept_as_fp32(store, tmp_path):
+    weights = train(plan_of(store, tmp_path / "run", precision="bf16_pure"))
+
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_max_steps_ends_a_run_within_an_epoch(store, tmp_path):
+    train(plan_of(store, tmp_path / "run", max_steps=10))
+
+    assert Outcome.load(tmp_path / "run" / OUTCOME_FILE).num_steps == 10
+
+
+def test_a_smaller_micro_batch_of_the_plan_gives_the_same_run(store, tmp_path):
+    whole = plan_of(store, tmp_path / "whole")
+    shrunk = plan_of(store, tmp_path / "shrunk").model_copy(update={"micro_batch_size": 8})
+
+    train(whole)
+    train(shrunk)
+
+    assert losses(shrunk) == pytest.approx(losses(whole), rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_reason(store, tmp_path):

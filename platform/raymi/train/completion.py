@@ -1,0 +1,56 @@
+"""The end of a run that ended well: its result, its telemetry and its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from raymi.accelerators.catalog import find
+from raymi.accelerators.rates import rate
+from raymi.train.objective import primary_metric
+from raymi.train.outcome import Outcome
+from raymi.train.plan import TrainPlan
+from raymi.train.report import write_report
+from raymi.train.result import Provenance, TrainResult
+from raymi.train.telemetry import TELEMETRY_FILE, RankTelemetry, RunTelemetry, merge, rank_files
+
+RESULT_FILE = "result.json"
+
+
+def finish(
+    plan: TrainPlan, outcome: Outcome, *, attempts: int, provenance: Provenance
+) -> TrainResult:
+    """Write down the result of a run that ended well."""
+    run_dir = Path(plan.run_dir)
+    result = TrainResult(
+        run_id=plan.run_id,
+        run_dir=plan.run_dir,
+        spec=plan.spec.to_document(),
+        spec_fingerprint=plan.spec.fingerprint(),
+        dataset=plan.dataset.summary(),
+        problem=plan.spec.problem,
+        architecture=plan.architecture,
+        preprocessing=plan.preprocessing,
+        metrics=outcome.metrics,
+        primary_metric=primary_metric(plan.preprocessing.target),
+        samples_per_s=outcome.samples_per_s,
+        peak_memory_gib=outcome.peak_memory_gib,
+        duration_s=outcome.duration_s,
+        attempts=attempts,
+        parity=outcome.parity,
+        teacher=plan.teacher,
+        provenance=provenance,
+    )
+    result.save(run_dir / RESULT_FILE)
+    _telemetry(plan, outcome).save(run_dir / TELEMETRY_FILE)
+    write_report(run_dir)
+    return result
+
+
+def _telemetry(plan: TrainPlan, outcome: Outcome) -> RunTelemetry:
+    rates = rate(find(plan.accelerator), plan.spec.precision)
+    return merge(
+        [RankTelemetry.load(path) for path in rank_files(Path(plan.run_dir))],
+        samples_per_s=outcome.samples_per_s,
+        peak_tflops=rates.peak_tflops if rates else None,
+        achieved_tflops=rates.achieved_tflops if rates else None,
+    )
