@@ -6,7 +6,6 @@ import pytest
 
 from raymi.accelerators.catalog import CATALOG, CPU, Float8Format, find, require_precision
 from raymi.accelerators.detect import detect
-from raymi.accelerators.environment import worker_environment
 from raymi.errors import CapabilityError
 from raymi.specs.precision import Precision
 
@@ -113,13 +112,3 @@ def test_a_refusal_names_the_missing_instructions_and_what_works(name, precision
     assert refused.value.what == f"precision: {precision.value} cannot be used on {name}"
     assert refused.value.why == why
     assert "fp32" in refused.value.fix
-
-
-def test_amd_workers_see_the_devices_that_ray_train_gives_them():
-    environment = worker_environment(find(MI300X))
-
-    assert environment["RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES"] == "1"
-
-
-def test_other_workers_need_nothing():
-    assert worker_environment(CPU) == {}
