@@ -1,0 +1,77 @@
+"""Validation rows from memory-mapped shards, each worker its own share; the split is not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from raymi.data.gather import ShardedArrays
+from raymi.data.loading import open_shards
+from raymi.data.version import Split
+from raymi.train.batch import Batch
+from raymi.train.encoded_rows import TARGETS, columns_read, encode_rows
+from raymi.train.plan import TrainPlan
+
+
+class ValidationRows:
+    """The validation split of a run, in the order of the source."""
+
+    def __init__(self, plan: TrainPlan) -> None:
+        self.num_rows = plan.dataset.num_rows(Split.VALIDATION)
+        self._plan = plan
+        self._opened: tuple[range, ShardedArrays] | None = None
+
+    def batches(self, rank: int, num_workers: int, rows_per_batch: int) -> Iterator[Batch]:
+        """One worker's contiguous share; shares differ by one row at most.
+
+        The tensors hold until the next batch is asked for. Only the share is encoded, once.
+
+        Raises:
+            IntegrityError: A shard is damaged.
+            DataError: A target is missing or unknown.
+        """
+        share = _share(self.num_rows, rank, num_workers)
+        if self._opened is None or self._opened[0] != share:
+            self._opened = share, self._open(share)
+        arrays = self._opened[1]
+        with torch.inference_mode(mode=False):
+            columns = {
+                name: torch.empty((rows_per_batch, *column.row_shape), dtype=column.dtype)
+                for name, column in arrays.columns.items()
+            }
+            weights = torch.ones(rows_per_batch)
+        for first in range(0, len(share), rows_per_batch):
+            rows = np.arange(first, min(first + rows_per_batch, len(share)))
+            room = {name: column[: len(rows)] for name, column in columns.items()}
+            arrays.gather(rows, room)
+            targets = room.pop(TARGETS)
+            yield Batch(room, targets, weights[: len(rows)])
+
+    def _open(self, share: range) -> ShardedArrays:
+        """The share's part of each shard, encoded."""
+        preprocessing = self._plan.preprocessing
+        shards = open_shards(
+            Path(self._plan.dataset_dir),
+            self._plan.dataset,
+            Split.VALIDATION,
+            columns=columns_read(preprocessing),
+        )
+        parts = []
+        first_row = 0
+        for shard in shards:
+            start = max(share.start - first_row, 0)
+            stop = min(share.stop - first_row, shard.num_rows)
+            if start < stop:
+                parts.append(shard.slice(start, stop - start))
+            first_row += shard.num_rows
+        parts = parts or [shards[0].slice(0, 0)]
+        return ShardedArrays([encode_rows(preprocessing, part) for part in parts])
+
+
+def _share(num_rows: int, rank: int, num_workers: int) -> range:
+    small, num_larger = divmod(num_rows, num_workers)
+    start = rank * small + min(rank, num_larger)
+    return range(start, start + small + (rank < num_larger))
