@@ -131,12 +131,11 @@ def test_one_that_never_comes_is_lost(tmp_path):
 
 
 def test_a_stranger_is_sent_away(tmp_path):
-    with coordinator_of(tmp_path) as coordinator:
-        with socket.socket(socket.AF_UNIX) as stranger:
-            stranger.connect(str(coordinator.socket_path))
-            stranger.sendall(b"hello?\n")
-            Rank(coordinator.socket_path, "us")
-            assert gather(coordinator, {"us": 1}) == {}
+    with coordinator_of(tmp_path) as coordinator, socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(coordinator.socket_path))
+        stranger.sendall(b"hello?\n")
+        Rank(coordinator.socket_path, "us")
+        assert gather(coordinator, {"us": 1}) == {}
 
 
 def test_everybody_leaves_when_the_coordinator_does(tmp_path):
