@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from itertools import pairwise
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from raymi.errors import DataError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_PIECE_LENGTHS = (3, 4)
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SECONDS_PER_DAY = 86_400.0
 _BLOCK_ROWS = 4096
@@ -103,19 +105,42 @@ def number_targets(column: pa.ChunkedArray, *, mean: float, std: float, name: st
     return standardised
 
 
-def token_ids(column: pa.ChunkedArray, *, num_buckets: int, max_tokens: int) -> np.ndarray:
-    """Hashed words and word pairs of each text, (N, max_tokens) int32; 0 is padding."""
-    tokens = np.zeros((len(column), max_tokens), dtype=np.int32)
+def token_ids(
+    column: pa.ChunkedArray, *, num_buckets: int, max_words: int, num_grams: int
+) -> np.ndarray:
+    """The first words of each text as hashes, (N, max_words, num_grams) int32; 0 is padding.
+
+    A word is the hash of itself, of itself with the next word, and of its pieces of 3 and 4
+    letters: misspelt and inflected words share most of them (Bojanowski et al., arXiv
+    1607.04606).
+    """
+    tokens = np.zeros((len(column), max_words, num_grams), dtype=np.int32)
     for row, text in enumerate(column.to_pylist()):
-        hashed = _hash_words(text or "", num_buckets)[:max_tokens]
-        tokens[row, : len(hashed)] = hashed
+        words = _WORD.findall((text or "").lower())[: max_words + 1]
+        for place, word in enumerate(words[:max_words]):
+            after = words[place + 1] if place + 1 < len(words) else ""
+            pair = _bucket(f"{word} {after}", num_buckets)
+            own, *pieces = _word_hashes(word, num_buckets)
+            hashed = [own, pair, *pieces][:num_grams]
+            tokens[row, place, : len(hashed)] = hashed
     return tokens
 
 
-def _hash_words(text: str, num_buckets: int) -> list[int]:
-    words = _WORD.findall(text.lower())
-    grams = words + [f"{a} {b}" for a, b in pairwise(words)]
-    return [1 + zlib.crc32(gram.encode()) % (num_buckets - 1) for gram in grams]
+@lru_cache(maxsize=1 << 16)
+def _word_hashes(word: str, num_buckets: int) -> tuple[int, ...]:
+    """Buckets of a word and of its pieces, shorter ones first."""
+    marked = f"<{word}>"
+    pieces = chain.from_iterable(
+        (marked[start : start + size] for start in range(len(marked) - size + 1))
+        for size in _PIECE_LENGTHS
+        if size < len(marked)
+    )
+    # A piece is not the word of the same letters.
+    return tuple(_bucket(text, num_buckets) for text in (word, *(f"#{piece}" for piece in pieces)))
+
+
+def _bucket(text: str, num_buckets: int) -> int:
+    return 1 + zlib.crc32(text.encode()) % (num_buckets - 1)
 
 
 def byte_values(column: pa.ChunkedArray, *, max_bytes: int) -> np.ndarray:

@@ -50,7 +50,8 @@ MIN_SENTENCE_DISTINCT = 0.5
 """Text with this many words on average, and this share of distinct values, is sentences."""
 
 NUM_TEXT_BUCKETS = 1 << 15
-MAX_TEXT_TOKENS = 128
+MAX_TEXT_WORDS = 64
+NUM_TEXT_GRAMS = 12
 
 DEFAULT_CONTEXT = 256
 """Bytes of a text that a `next_byte` model reads, unless the problem says else."""
@@ -178,7 +179,8 @@ def _fit_feature(column: Column, *, as_category: bool, as_text: bool) -> Feature
         return TextFeature(
             column=column.name,
             num_buckets=NUM_TEXT_BUCKETS,
-            max_tokens=MAX_TEXT_TOKENS,
+            max_words=MAX_TEXT_WORDS,
+            num_grams=NUM_TEXT_GRAMS,
             nullable=train.num_nulls > 0,
         )
     if as_category or column.type in ("string", "bool"):

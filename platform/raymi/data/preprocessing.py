@@ -8,7 +8,7 @@ Model inputs are a dict of arrays, N rows each:
     numbers          float32 (N, 3F)  per feature: clipped z-score, rank in [-1, 1], is missing
     categories       int64   (N, K)   index into the vocabulary; 0 is unknown or missing
     tensor:<column>  float32 (N, ...) standardised
-    tokens:<column>  int64   (N, L)   hashed words and word pairs; 0 is padding
+    tokens:<column>  int64   (N, W, G)  W words, each as G hashes; 0 is padding
     bytes:<column>   int64   (N, L)   UTF-8; 0 is padding
 """
 
@@ -71,12 +71,13 @@ class TensorFeature(Record):
 
 
 class TextFeature(Record):
-    """Free text, as a bag of hashed words and word pairs."""
+    """Free text, as a row of hashed words; see `raymi.data.encoding.token_ids`."""
 
     kind: Literal["text"] = "text"
     column: str
     num_buckets: int
-    max_tokens: int
+    max_words: int
+    num_grams: int
     nullable: bool
 
 
@@ -198,7 +199,8 @@ class Preprocessing(Record):
             arrays[f"tokens:{text.column}"] = token_ids(
                 table.column(text.column),
                 num_buckets=text.num_buckets,
-                max_tokens=text.max_tokens,
+                max_words=text.max_words,
+                num_grams=text.num_grams,
             )
         for raw in self.bytes_features:
             arrays[f"bytes:{raw.column}"] = byte_values(

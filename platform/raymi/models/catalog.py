@@ -3,6 +3,11 @@
 A network is described as data so that a bundle can rebuild it without unpickling anything.
 A name with a colon (`jobs.mine.problem:Net`) is somebody's own class; its source file
 travels with the bundle.
+
+Repeated layers are in an attribute `blocks: nn.ModuleList`: where training spreads a network
+over workers (FSDP2) or recomputes activations, it does so block by block, and a network
+without that attribute is one block. Networks must not use BatchNorm: the result would depend
+on how a global batch is cut into micro-batches.
 """
 
 from __future__ import annotations
@@ -18,12 +23,19 @@ from raymi.data.preprocessing import Preprocessing
 from raymi.errors import SpecError
 from raymi.models.architecture import Architecture
 from raymi.models.cnn import build_cnn
+from raymi.models.encoder import build_encoder
+from raymi.models.gpt import build_gpt
 from raymi.models.mlp import build_mlp
 
 Builder = Callable[..., nn.Module]
 """Called as `builder(preprocessing, **arguments)`."""
 
-CATALOG: dict[str, Builder] = {"mlp": build_mlp, "cnn": build_cnn}
+CATALOG: dict[str, Builder] = {
+    "mlp": build_mlp,
+    "cnn": build_cnn,
+    "encoder": build_encoder,
+    "gpt": build_gpt,
+}
 
 
 def build_model(

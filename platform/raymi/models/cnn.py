@@ -27,12 +27,16 @@ class Cnn(nn.Module):
         planes, height, width = _planes(feature.shape)
         self.name = f"tensor:{feature.column}"
         self.plane_shape = (planes, height, width)
-        stages: list[nn.Module] = []
+        self.blocks = nn.ModuleList()
         for size in channels:
-            stages += [*_convolution(planes, size), *_convolution(size, size)]
-            stages.append(nn.MaxPool2d(2, ceil_mode=True))
+            self.blocks.append(
+                nn.Sequential(
+                    *_convolution(planes, size),
+                    *_convolution(size, size),
+                    nn.MaxPool2d(2, ceil_mode=True),
+                )
+            )
             planes, height, width = size, (height + 1) // 2, (width + 1) // 2
-        self.features = nn.Sequential(*stages)
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(planes * height * width, hidden),
@@ -44,8 +48,10 @@ class Cnn(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Map N images to (N, num_outputs)."""
-        images = inputs[self.name].reshape(-1, *self.plane_shape)
-        outputs: Tensor = self.head(self.features(images))
+        states = inputs[self.name].reshape(-1, *self.plane_shape)
+        for block in self.blocks:
+            states = block(states)
+        outputs: Tensor = self.head(states)
         return outputs
 
 

@@ -35,7 +35,7 @@ class Gpt(nn.Module):
         self.norm = nn.LayerNorm(width)
         # Tied weights have one name, not two: files of weights hold every tensor once.
         self.head = None if tied else nn.Linear(width, NUM_BYTES, bias=False)
-        initialise(self, self.blocks)
+        initialise(self, num_layers=num_layers)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Map N texts of L bytes to (N, L, 256): after each byte, what follows."""

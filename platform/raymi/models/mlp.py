@@ -37,11 +37,14 @@ class Mlp(nn.Module):
         width = 3 * len(preprocessing.numbers) + sum(widths)
         width += sum(math.prod(f.shape) for f in preprocessing.tensors)
         width += text_width * len(preprocessing.texts)
-        layers: list[nn.Module] = []
+        self.blocks = nn.ModuleList()
         for size in hidden:
-            layers += [nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(dropout)]
+            self.blocks.append(
+                nn.Sequential(
+                    nn.Linear(width, size), nn.LayerNorm(size), nn.GELU(), nn.Dropout(dropout)
+                )
+            )
             width = size
-        self.layers = nn.Sequential(*layers)
         self.head = nn.Linear(width, preprocessing.num_outputs)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -53,8 +56,11 @@ class Mlp(nn.Module):
             parts.append(embedding(inputs["categories"][:, index]))
         parts += [inputs[name].flatten(1) for name in self.tensor_names]
         for name, bag in zip(self.token_names, self.text_embeddings, strict=True):
-            parts.append(bag(inputs[name]))
-        outputs: Tensor = self.head(self.layers(torch.cat(parts, dim=1)))
+            parts.append(bag(inputs[name].flatten(1)))
+        states = torch.cat(parts, dim=1)
+        for block in self.blocks:
+            states = block(states)
+        outputs: Tensor = self.head(states)
         return outputs
 
 

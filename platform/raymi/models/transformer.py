@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -75,17 +76,21 @@ def build_blocks(
     )
 
 
-def initialise(model: nn.Module, blocks: nn.ModuleList) -> None:
+def initialise(model: nn.Module, *, num_layers: int) -> None:
     """Draw GPT-2's initial weights.
 
     Normal with `INIT_STD`, biases 0; what a block adds to its input is drawn smaller by
     sqrt(2 x layers), so that the sum over all layers keeps its size.
     """
-    for module in model.modules():
+    # modules() gives parents first; reversed, a block draws again what its layers have drawn.
+    for module in reversed(list(model.modules())):
         if isinstance(module, nn.Linear | nn.Embedding | nn.EmbeddingBag):
             nn.init.normal_(module.weight, std=INIT_STD)
+        if isinstance(module, nn.EmbeddingBag) and module.padding_idx is not None:
+            with torch.no_grad():
+                module.weight[module.padding_idx].zero_()
         if isinstance(module, nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
-    for block in blocks:
-        for added in (block.attention_out, block.perceptron_out):
-            nn.init.normal_(added.weight, std=INIT_STD / math.sqrt(2 * len(blocks)))
+        if isinstance(module, Block):
+            for added in (module.attention_out, module.perceptron_out):
+                nn.init.normal_(added.weight, std=INIT_STD / math.sqrt(2 * num_layers))

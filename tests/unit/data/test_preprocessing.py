@@ -152,18 +152,45 @@ def test_tensors_are_standardised_and_keep_their_shape():
     assert found.tolist() == [[[-2.0, -1.0], [0.0, 1.0]]]
 
 
-def test_text_is_hashed_words_and_pairs_without_case():
-    feature = TextFeature(column="t", num_buckets=1000, max_tokens=4, nullable=True)
+def text(*, max_words=4, num_grams=12):
+    return TextFeature(
+        column="t", num_buckets=1 << 15, max_words=max_words, num_grams=num_grams, nullable=True
+    )
 
-    one, same, other, nothing = inputs_of(feature, ["Good day", "good DAY", "day good", None])[
+
+def test_text_is_words_in_order_without_case():
+    one, same, other, nothing = inputs_of(text(), ["Good day", "good DAY", "day good", None])[
         "tokens:t"
     ]
 
+    assert one.shape == (4, 12)
     assert (one == same).all()
-    assert set(one[:2]) == set(other[:2])
-    assert one[2] != other[2]
-    assert (one > 0).tolist() == [True, True, True, False]
+    # The word and its pieces, wherever it stands; the second hash is of it with the next word.
+    assert (one[0, [0, *range(2, 12)]] == other[1, [0, *range(2, 12)]]).all()
+    assert one[0, 1] != other[1, 1]
+    assert one.any(axis=1).tolist() == [True, True, False, False]
     assert not nothing.any()
+
+
+def test_words_of_one_stem_share_most_of_their_pieces():
+    (words,) = inputs_of(text(num_grams=40), ["transfer transfers elephant"])["tokens:t"]
+
+    transfer, transfers, elephant, _ = (set(word[2:]) - {0} for word in words)
+    # <tr tra ran ans nsf sfe fer er>, and 7 pieces of 4 letters; hash collisions are rare.
+    assert len(transfer) == 15
+    assert len(transfer & transfers) == 13
+    assert not transfer & elephant
+
+
+def test_words_and_pieces_beyond_the_limits_are_left_out():
+    long, exact = inputs_of(text(max_words=2, num_grams=3), ["one two three four", "one two"])[
+        "tokens:t"
+    ]
+
+    assert long.shape == (2, 3)
+    assert (long[0] == exact[0]).all()
+    # Word and pieces are the same; the pair is with what follows, `three` or nothing.
+    assert (long[1] == exact[1]).tolist() == [True, False, True]
 
 
 def test_classes_are_encoded_by_position_and_decoded_back():

@@ -35,7 +35,7 @@ PREPROCESSING = Preprocessing(
         ),
         CategoryFeature(column="colour", vocabulary=("blue", "red"), nullable=True),
         NumberFeature(column="count", mean=3.0, std=2.0, quantiles=(0.0, 3.0, 9.0), nullable=True),
-        TextFeature(column="note", num_buckets=32, max_tokens=4, nullable=True),
+        TextFeature(column="note", num_buckets=32, max_words=4, num_grams=3, nullable=True),
     ),
     target=ClassTarget(column="shape", classes=(0, 1, 2)),
 )
