@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from raymi.accelerators.catalog import find
+from raymi.accelerators.environment import apply_environment
 from raymi.bench.contestants import Kind
 from raymi.bench.turnstile import Entrance, TurnstileLauncher
 from raymi.specs.data import Split
@@ -17,6 +18,12 @@ from raymi.train.plan import TrainPlan
 def compete(kind: Kind, plan: TrainPlan, entrance: Entrance) -> None:
     """Take turns until the coordinator has seen enough."""
     accelerator = find(plan.accelerator)
+    if kind is not Kind.RAY:  # Ray Train sets it in its workers.
+        apply_environment(
+            accelerator,
+            num_workers=plan.spec.resources.max_workers,
+            precision=plan.spec.precision,
+        )
     match kind:
         case Kind.RAY:
             from raymi.bench.on_ray import train_on_ray

@@ -38,8 +38,12 @@ def train_on_ray(plan: TrainPlan, entrance: Entrance) -> None:
         run_config=RunConfig(
             name="ray",
             storage_path=plan.run_dir,
-            failure_config=FailureConfig(max_failures=0),
-            worker_runtime_env={"env_vars": worker_environment(accelerator)},
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            worker_runtime_env={
+                "env_vars": worker_environment(
+                    accelerator, num_workers=resources.max_workers, precision=plan.spec.precision
+                )
+            },
         ),
     ).fit()
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
-
 from raymi.bench.task import choose_precision, prepare_task
 from raymi.bench.turnstile import Entrance
 from raymi.specs.precision import Precision
@@ -24,6 +21,9 @@ def train(plan: TrainPlan, entrance: Entrance, *, is_gpu: bool) -> None:
     Raises:
         CapabilityError: Accelerate has no such precision.
     """
+    from accelerate import Accelerator
+    from accelerate.utils import DistributedDataParallelKwargs
+
     spec = plan.spec
     accelerator = Accelerator(
         cpu=not is_gpu,

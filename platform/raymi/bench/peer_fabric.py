@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
-
 from raymi.bench.task import choose_precision, prepare_task
 from raymi.bench.turnstile import Entrance
 from raymi.specs.precision import Precision
@@ -24,6 +21,9 @@ def train(plan: TrainPlan, entrance: Entrance, *, is_gpu: bool) -> None:
     Raises:
         CapabilityError: Fabric has no such precision.
     """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
     num_workers = plan.spec.resources.max_workers
     fabric = Fabric(
         accelerator="cuda" if is_gpu else "cpu",
