@@ -56,7 +56,10 @@ def rows() -> pa.Table:
 
 @pytest.fixture(scope="session")
 def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
-    """Make a run in a store of its own; target `shape` is classification, `price` regression."""
+    """Make a run in a store of its own.
+
+    Target `shape` is classification, `price` regression, `note` is continued byte by byte.
+    """
 
     def make(
         target: str = "shape",
@@ -77,10 +80,14 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         }
         store_dir = tmp_path / "store"
         dataset = data_stage.run(DataSpec.from_document(data), store_dir=store_dir)
-        preprocessing = fit_preprocessing(
-            dataset, ignore=("price",) if target == "shape" else ("shape",), texts=("note",)
-        )
-        architecture = architecture or Architecture(name="mlp", arguments={"hidden": [8]})
+        if target == "note":
+            preprocessing = fit_preprocessing(dataset, task="next_byte", context=24)
+            network = Architecture(name="gpt", arguments={"width": 16, "num_layers": 1})
+        else:
+            ignored = ("price",) if target == "shape" else ("shape",)
+            preprocessing = fit_preprocessing(dataset, ignore=ignored, texts=("note",))
+            network = Architecture(name="mlp", arguments={"hidden": [8]})
+        architecture = architecture or network
         run_dir = store_dir / "runs" / run_id
         run_dir.mkdir(parents=True)
         torch.manual_seed(0)
@@ -106,7 +113,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             architecture=architecture,
             preprocessing=preprocessing,
             metrics={"loss": 0.7},
-            primary_metric="accuracy" if target == "shape" else "rmse",
+            primary_metric={"shape": "accuracy", "price": "rmse", "note": "loss"}[target],
             samples_per_s=100.0,
             peak_memory_gib=0.1,
             duration_s=1.0,
@@ -134,3 +141,9 @@ def classifier_run(make_run: MakeRun) -> FinishedRun:
 def regression_run(make_run: MakeRun) -> FinishedRun:
     """A run that predicts a number; tests must not change its files."""
     return make_run("price")
+
+
+@pytest.fixture(scope="session")
+def text_run(make_run: MakeRun) -> FinishedRun:
+    """A run that continues a text; tests must not change its files."""
+    return make_run("note")

@@ -107,10 +107,26 @@ def bootstrap_rmse_interval(
 ) -> tuple[float, float]:
     """95% percentile interval of the rmse over resampled rows; the same for the same seed."""
     squares = np.square(predicted - targets)
+    low, high = bootstrap_ratio_interval(squares, np.ones(len(squares)), seed=seed)
+    return math.sqrt(low), math.sqrt(high)
+
+
+def bootstrap_ratio_interval(
+    sums: np.ndarray, counts: np.ndarray, *, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile interval of sum(sums) / sum(counts) over resampled rows.
+
+    Args:
+        sums: Of each row, (N,).
+        counts: What it is the sum of, (N,). Rows are drawn whole: bytes of one text, say, are
+            not independent of each other.
+        seed: The same interval for the same seed.
+    """
     generator = np.random.default_rng(seed)
-    means = [
-        squares[generator.integers(len(squares), size=len(squares))].mean()
-        for _ in range(NUM_RESAMPLES)
-    ]
-    low, high = np.sqrt(np.quantile(means, [0.025, 0.975]))
+    ratios = []
+    for _ in range(NUM_RESAMPLES):
+        drawn = np.bincount(generator.integers(len(sums), size=len(sums)), minlength=len(sums))
+        if total := drawn @ counts:
+            ratios.append(drawn @ sums / total)
+    low, high = np.quantile(ratios, [0.025, 0.975])
     return float(low), float(high)

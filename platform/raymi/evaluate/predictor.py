@@ -14,15 +14,25 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from raymi.data.preprocessing import Arrays, ClassTarget, Preprocessing, Target
+from raymi.data.preprocessing import (
+    Arrays,
+    NextByteTarget,
+    NumberTarget,
+    Preprocessing,
+    Target,
+)
 from raymi.errors import IntegrityError
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
 from raymi.specs.precision import Precision
+from raymi.train.objective import element_losses, element_scores, element_weights
 from raymi.train.precision import compute_context
 
 MAX_CHUNK_ROWS = 1024
 """Rows in one forward pass: bounds memory, whatever the size of the table."""
+
+MAX_CHUNK_BYTES = 1 << 16
+"""Bytes of text in one forward pass; each has 256 outputs, 64 MiB in all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,24 +43,24 @@ class Predictions:
     """What is being predicted."""
 
     outputs: np.ndarray
-    """Classification: `probabilities`. Regression: `values`."""
+    """Classification and `next_byte`: `probabilities`. Regression: `values`."""
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Classification only: of every class, float32 (N, C)."""
-        return self._outputs_of("classification")
+        """Not for regression: of every class, or of each byte after the text; float32 (N, C)."""
+        return self._outputs_of("classification", "next_byte")
 
     @property
     def indices(self) -> np.ndarray:
-        """Classification only: the most probable class, int64 (N,)."""
+        """Not for regression: the most probable class or byte, int64 (N,)."""
         best: np.ndarray = self.probabilities.argmax(axis=1)
         return best
 
     @property
     def labels(self) -> list[str | int | bool]:
-        """Classification only: the most probable class of each row, by its own name."""
+        """Not for regression: the most probable class by its own name, or character."""
         indices = self.indices.tolist()
-        return self.target.labels(indices) if isinstance(self.target, ClassTarget) else []
+        return [] if isinstance(self.target, NumberTarget) else self.target.labels(indices)
 
     @property
     def values(self) -> np.ndarray:
@@ -62,10 +72,25 @@ class Predictions:
         """N."""
         return len(self.outputs)
 
-    def _outputs_of(self, kind: str) -> np.ndarray:
-        if self.target.kind != kind:
-            raise AttributeError(f"predictions of a {self.target.kind} have no {kind} outputs")
+    def _outputs_of(self, *kinds: str) -> np.ndarray:
+        if self.target.kind not in kinds:
+            found = " or ".join(kinds)
+            raise AttributeError(f"predictions of a {self.target.kind} have no {found} outputs")
         return self.outputs
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextScores:
+    """How well each of N texts was foreseen, byte by byte."""
+
+    losses: np.ndarray
+    """Sum of -log p(byte) over the text, in nats; float64 (N,)."""
+
+    num_correct: np.ndarray
+    """Bytes that were the most probable ones; float64 (N,)."""
+
+    num_bytes: np.ndarray
+    """Bytes that were to be foreseen: all but the first; float64 (N,)."""
 
 
 class Predictor:
@@ -84,6 +109,8 @@ class Predictor:
         self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
         self._preprocessing = preprocessing
         self._precision = precision
+        longest = max((f.max_bytes for f in preprocessing.bytes_features), default=1)
+        self._chunk_rows = max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_BYTES // longest))
 
     @property
     def device(self) -> torch.device:
@@ -99,27 +126,54 @@ class Predictor:
         """Predict the rows of a table that has the feature columns."""
         outputs = [
             self._forward(self._preprocessing.encode(part), part.num_rows)
-            for part in _slices(table)
+            for part in _slices(table, self._chunk_rows)
         ]
         return self._interpret(torch.cat(outputs) if outputs else self._no_rows())
 
+    def score_texts(self, table: pa.Table) -> TextScores:
+        """`next_byte` only: how well each row's text was foreseen; outputs are never kept."""
+        target = self._preprocessing.target
+        parts = [np.empty((3, 0))]
+        for part in _slices(table, self._chunk_rows):
+            truth = torch.from_numpy(self._preprocessing.encode_target(part)).to(self._device)
+            outputs = self._network(self._preprocessing.encode(part))
+            weights = element_weights(truth, torch.ones(len(truth), device=self._device), target)
+            sums = [
+                (values * weights).double().sum(dim=1)
+                for values in (
+                    element_losses(outputs, truth, target),
+                    element_scores(outputs, truth, target),
+                    weights,
+                )
+            ]
+            parts.append(torch.stack(sums).cpu().numpy())
+        return TextScores(*np.concatenate(parts, axis=1))
+
     def _forward(self, arrays: Arrays, num_rows: int) -> torch.Tensor:
-        """Network outputs, (N, num_outputs) float32 on the CPU."""
+        """Network outputs, (N, num_outputs) float32 on the CPU; those after a text's last byte."""
         outputs: list[torch.Tensor] = []
-        for start in range(0, num_rows, MAX_CHUNK_ROWS):
-            rows = slice(start, start + MAX_CHUNK_ROWS)
-            batch = self._preprocessing.prepare({k: array[rows] for k, array in arrays.items()})
-            with torch.inference_mode(), compute_context(self._precision, self._device):
-                inputs = {k: torch.from_numpy(v).to(self._device) for k, v in batch.items()}
-                outputs.append(self._model(inputs).float().cpu())
+        for start in range(0, num_rows, self._chunk_rows):
+            chunk = {k: array[start : start + self._chunk_rows] for k, array in arrays.items()}
+            answers = self._network(chunk)
+            if isinstance(self._preprocessing.target, NextByteTarget):
+                answers = _after_last_byte(answers, chunk)
+            outputs.append(answers.float().cpu())
         return torch.cat(outputs) if outputs else self._no_rows()
+
+    def _network(self, arrays: Arrays) -> torch.Tensor:
+        """One forward pass."""
+        prepared = self._preprocessing.prepare(arrays)
+        with torch.inference_mode(), compute_context(self._precision, self._device):
+            inputs = {k: torch.from_numpy(v).to(self._device) for k, v in prepared.items()}
+            outputs: torch.Tensor = self._model(inputs)
+        return outputs
 
     def _no_rows(self) -> torch.Tensor:
         return torch.empty((0, self._preprocessing.num_outputs))
 
     def _interpret(self, outputs: torch.Tensor) -> Predictions:
         target = self._preprocessing.target
-        if not isinstance(target, ClassTarget):
+        if isinstance(target, NumberTarget):
             return Predictions(target, target.values(outputs.squeeze(1).numpy()))
         return Predictions(target, torch.softmax(outputs, dim=1).numpy())
 
@@ -163,6 +217,14 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, MAX_CHUNK_ROWS):
-        yield table.slice(start, MAX_CHUNK_ROWS)
+def _after_last_byte(outputs: torch.Tensor, arrays: Arrays) -> torch.Tensor:
+    """Of outputs (N, L, 256) those at each text's last byte, (N, 256)."""
+    (octets,) = arrays.values()
+    last = np.maximum((octets != 0).sum(axis=1) - 1, 0)
+    rows = torch.arange(len(last), device=outputs.device)
+    return outputs[rows, torch.from_numpy(last).to(outputs.device)]
+
+
+def _slices(table: pa.Table, num_rows: int) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, num_rows):
+        yield table.slice(start, num_rows)

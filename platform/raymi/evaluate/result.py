@@ -33,7 +33,7 @@ class Slice(Record):
     """Which rows, such as `label=7`."""
 
     metric: str
-    """`recall` or `rmse`."""
+    """`recall`, `rmse` or `loss`."""
 
     value: float | None
     """None if there are no such rows."""
@@ -55,7 +55,7 @@ class Evaluation(Record):
     """Test rows."""
 
     metrics: dict[str, float]
-    """`accuracy, loss, ece, macro_f1` or `rmse, mae, r2`."""
+    """`accuracy, loss, ece, macro_f1`, `rmse, mae, r2` or `loss, bits_per_byte, accuracy`."""
 
     primary_metric: str
     """The one that decides."""
@@ -67,7 +67,8 @@ class Evaluation(Record):
     """The same rows, cut by class or by the size of the target."""
 
     predictions_file: str
-    """Inside the run's directory: row, target, prediction and its probability."""
+    """Inside the run's directory: row, target, prediction and its probability; for `next_byte`
+    row, text, and sums over its bytes."""
 
     @property
     def sentence(self) -> str:

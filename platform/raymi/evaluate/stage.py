@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from raymi.data.encoding import number_values
 from raymi.data.library import open_dataset
 from raymi.data.loading import load_split
-from raymi.data.preprocessing import ClassTarget, Preprocessing
+from raymi.data.preprocessing import ClassTarget, NextByteTarget, NumberTarget, Preprocessing
 from raymi.errors import DataError
-from raymi.evaluate.judgement import Judgement, judge_classes, judge_numbers
-from raymi.evaluate.predictor import Predictions, load_predictor
+from raymi.evaluate.judgement import Judgement, judge_classes, judge_numbers, judge_texts
+from raymi.evaluate.predictor import Predictor, load_predictor
 from raymi.evaluate.result import EVALUATION_FILE, PREDICTIONS_FILE, Evaluation
 from raymi.specs.data import Split
 from raymi.specs.train import TrainSpec
@@ -49,8 +49,7 @@ def run(result: TrainResult, *, store_dir: Path) -> Evaluation:
         result.preprocessing,
         precision=TrainSpec.from_document(result.spec).precision,
     )
-    predictions = predictor.predict_table(table)
-    judgement, document = _judge(result.preprocessing, table, predictions)
+    judgement, document = _judge(result.preprocessing, table, predictor)
     _write_parquet(document, run_dir / PREDICTIONS_FILE)
     evaluation = Evaluation(
         run_id=result.run_id,
@@ -67,21 +66,31 @@ def run(result: TrainResult, *, store_dir: Path) -> Evaluation:
 
 
 def _judge(
-    preprocessing: Preprocessing, table: pa.Table, predictions: Predictions
+    preprocessing: Preprocessing, table: pa.Table, predictor: Predictor
 ) -> tuple[Judgement, pa.Table]:
     """The judgement, and the table that shows it row by row."""
     target = preprocessing.target
-    encoded = preprocessing.encode_target(table)
     truth = table.column(target.column)
     columns = {"row": pa.array(np.arange(table.num_rows)), "target": truth}
-    if isinstance(target, ClassTarget):
-        probabilities = predictions.probabilities
-        columns["prediction"] = pa.array(predictions.labels, type=truth.type)
-        columns["probability"] = pa.array(probabilities.max(axis=1))
-        return judge_classes(probabilities, encoded, target), pa.table(columns)
-    columns["prediction"] = pa.array(predictions.values)
-    # The column itself: `encoded` has been through float32.
-    return judge_numbers(predictions.values, number_values(truth), target), pa.table(columns)
+    match target:
+        case ClassTarget():
+            predictions = predictor.predict_table(table)
+            probabilities = predictions.probabilities
+            columns["prediction"] = pa.array(predictions.labels, type=truth.type)
+            columns["probability"] = pa.array(probabilities.max(axis=1))
+            judgement = judge_classes(probabilities, preprocessing.encode_target(table), target)
+        case NumberTarget():
+            values = predictor.predict_table(table).values
+            columns["prediction"] = pa.array(values)
+            # The column itself: encoded targets have been through float32.
+            judgement = judge_numbers(values, number_values(truth), target)
+        case NextByteTarget():
+            scores = predictor.score_texts(table)
+            columns["num_bytes"] = pa.array(scores.num_bytes.astype(np.int64))
+            columns["num_correct"] = pa.array(scores.num_correct.astype(np.int64))
+            columns["loss"] = pa.array(scores.losses)
+            judgement = judge_texts(scores.losses, scores.num_correct, scores.num_bytes)
+    return judgement, pa.table(columns)
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:

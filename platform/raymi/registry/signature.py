@@ -9,10 +9,13 @@ import numpy as np
 from pydantic import JsonValue
 
 from raymi.data.preprocessing import (
+    NUM_BYTES,
+    BytesFeature,
     CategoryFeature,
     ClassTarget,
     Feature,
     NumberFeature,
+    NumberTarget,
     Preprocessing,
     Target,
     TensorFeature,
@@ -58,8 +61,11 @@ class InputField(Record):
     nullable: bool
     """Whether null may stand for a missing value: it did in the training rows."""
 
-    kind: Literal["number", "category", "tensor", "text"]
+    kind: Literal["number", "category", "tensor", "text", "bytes"]
     """How the model reads it."""
+
+    max_bytes: int | None = None
+    """Longest text in UTF-8 that is taken, and then an empty one is not; None: any text."""
 
     example: JsonValue
     """A value it takes."""
@@ -69,7 +75,7 @@ class OutputField(Record):
     """One column of an answer."""
 
     name: str
-    """`label` and `probabilities`, or `prediction`."""
+    """`label` (a class, or the next character) and `probabilities`, or `prediction`."""
 
     datatype: str
     """Open Inference Protocol type of one element."""
@@ -111,8 +117,9 @@ def _input(feature: Feature, arrow_type: str) -> InputField:
         name=feature.column,
         datatype=datatype,
         shape=feature.shape if isinstance(feature, TensorFeature) else (),
-        nullable=not isinstance(feature, TensorFeature) and feature.nullable,
+        nullable=not isinstance(feature, TensorFeature | BytesFeature) and feature.nullable,
         kind=feature.kind,
+        max_bytes=feature.max_bytes if isinstance(feature, BytesFeature) else None,
         example=_example(feature, datatype),
     )
 
@@ -130,6 +137,8 @@ def _example(feature: Feature, datatype: str) -> JsonValue:
             return block
         case TextFeature():
             return _EXAMPLE_TEXT
+        case BytesFeature(max_bytes=max_bytes):
+            return _EXAMPLE_TEXT[:max_bytes]
 
 
 def _category(text: str, datatype: str) -> JsonValue:
@@ -148,9 +157,13 @@ def _number(value: float, datatype: str) -> float | int:
 
 
 def _outputs(target: Target) -> tuple[OutputField, ...]:
-    if not isinstance(target, ClassTarget):
+    if isinstance(target, NumberTarget):
         return (OutputField(name="prediction", datatype="FP64", shape=()),)
-    classes = target.classes
+    classes = (
+        target.classes
+        if isinstance(target, ClassTarget)
+        else tuple(target.labels(range(NUM_BYTES)))
+    )
     return (
         OutputField(name="label", datatype=_class_datatype(classes), shape=(), classes=classes),
         OutputField(name="probabilities", datatype="FP32", shape=(len(classes),), classes=classes),

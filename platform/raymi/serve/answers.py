@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from raymi.data.encoding import value_text
-from raymi.data.preprocessing import ClassTarget
+from raymi.data.preprocessing import NumberTarget
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import OutputField
 
@@ -40,18 +40,18 @@ def first_non_finite(predictions: Predictions) -> int | None:
 
 
 def as_rows(predictions: Predictions, *, probabilities: bool) -> list[dict[str, Any]]:
-    """One object per row: label and probability, or the predicted number."""
+    """One object per row: label (or next character) and probability, or the predicted number."""
     target = predictions.target
-    if not isinstance(target, ClassTarget):
+    if isinstance(target, NumberTarget):
         return [{"prediction": value} for value in predictions.values.tolist()]
     every_class = predictions.probabilities
     highest = every_class.max(axis=1)
     rows: list[dict[str, Any]] = [
-        {"label": target.classes[index], "probability": probability}
-        for index, probability in zip(predictions.indices.tolist(), highest.tolist(), strict=True)
+        {"label": label, "probability": probability}
+        for label, probability in zip(predictions.labels, highest.tolist(), strict=True)
     ]
     if probabilities:
-        names = [value_text(label) for label in target.classes]
+        names = [value_text(label) for label in target.labels(range(every_class.shape[1]))]
         for row, each in zip(rows, every_class.tolist(), strict=True):
             row["probabilities"] = dict(zip(names, each, strict=True))
     return rows
@@ -63,10 +63,9 @@ def as_tensors(predictions: Predictions, outputs: Sequence[OutputField]) -> list
 
 
 def _tensor(predictions: Predictions, output: OutputField) -> dict[str, Any]:
-    target = predictions.target
     data: list[Any]
-    if isinstance(target, ClassTarget) and not output.shape:
-        data = [target.classes[index] for index in predictions.indices.tolist()]
+    if not isinstance(predictions.target, NumberTarget) and not output.shape:
+        data = list(predictions.labels)
         if output.datatype == "BYTES":
             data = [value_text(label) for label in data]
     else:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from raymi.errors import RequestError
 from raymi.registry.signature import InputField
@@ -107,6 +108,8 @@ def expectation(field: InputField) -> str:
     'values of shape [8, 8], each a whole number from 0 to 255 (UINT8)'
     """
     words = f"{_element_words(field.datatype)} ({field.datatype})"
+    if field.max_bytes is not None:
+        words = f"text of 1 to {field.max_bytes} bytes in UTF-8 ({field.datatype})"
     if field.shape:
         words = f"values of shape {list(field.shape)}, each {words}"
     return f"{words}, or null" if field.nullable else words
@@ -125,7 +128,8 @@ def _elements(field: InputField, flat: list[Any]) -> pa.Array | None:
         kinds.discard(NoneType)
         mask = np.fromiter((value is None for value in flat), dtype=bool, count=len(flat))
     if field.datatype in ("BYTES", "BOOL"):
-        return _plain(flat, kinds, arrow_type)
+        plain = _plain(flat, kinds, arrow_type)
+        return plain if plain is None or _is_short_enough(field, plain) else None
     if not kinds <= _NUMBERS:
         return None
     if mask is not None:
@@ -141,6 +145,14 @@ def _plain(flat: list[Any], kinds: set[type], arrow_type: pa.DataType) -> pa.Arr
         return pa.array(flat, type=arrow_type)
     except UnicodeEncodeError:  # half of a surrogate pair
         return None
+
+
+def _is_short_enough(field: InputField, texts: pa.Array) -> bool:
+    """Whether every text of a field that is read byte by byte has a byte, and not too many."""
+    if field.max_bytes is None:
+        return True
+    shortest, longest = pc.min_max(pc.binary_length(texts)).values()
+    return bool(shortest.as_py() >= 1 and longest.as_py() <= field.max_bytes)
 
 
 def _numbers(flat: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> np.ndarray | None:
@@ -178,7 +190,7 @@ def _wrong_value(field: InputField, value: Any, name: str, element: int | None) 
     if value is None:
         what, found = "must not be null", "null"
     elif _is_right_type(field.datatype, value):
-        what, found = "value out of range", _range_words(field.datatype, value)
+        what, found = "value out of range", _range_words(field, value)
     else:
         what, found = "wrong type", json_type(value)
     return RequestError(
@@ -225,9 +237,10 @@ def _is_right_type(datatype: str, value: Any) -> bool:
     return datatype != "BOOL" and type(value) in _NUMBERS
 
 
-def _range_words(datatype: str, value: Any) -> str:
+def _range_words(field: InputField, value: Any) -> str:
+    datatype = field.datatype
     if isinstance(value, str):
-        return "text that is not valid Unicode"
+        return _text_words(value)
     if isinstance(value, float) and math.isnan(value):
         return "NaN"
     if isinstance(value, float) and math.isinf(value):
@@ -237,6 +250,13 @@ def _range_words(datatype: str, value: Any) -> str:
     if isinstance(value, float) and not value.is_integer():
         return "not a whole number"
     return f"out of the range of {datatype}"
+
+
+def _text_words(value: str) -> str:
+    try:
+        return f"text of {len(value.encode())} bytes" if value else "empty text"
+    except UnicodeEncodeError:
+        return "text that is not valid Unicode"
 
 
 def _element_words(datatype: str) -> str:

@@ -101,6 +101,8 @@ def _operation(schema: dict[str, Any], example: dict[str, Any], error_type: str)
 
 def _schema(field: InputField) -> dict[str, Any]:
     schema = _element_schema(field.datatype)
+    if field.max_bytes is not None:
+        schema |= {"minLength": 1, "maxLength": field.max_bytes}
     for size in reversed(field.shape):
         schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
     schema["description"] = expectation(field)

@@ -51,6 +51,22 @@ def test_recall_is_reported_for_every_class(classifier_run):
     assert sum(s.num_rows for s in evaluation.slices) == evaluation.num_rows
 
 
+def test_a_text_is_judged_by_its_bytes(text_run):
+    run = text_run
+
+    evaluation = stage.run(run.result, store_dir=run.store_dir)
+
+    rows = pq.read_table(Path(run.result.run_dir) / evaluation.predictions_file).to_pydict()
+    expected = sum(rows["loss"]) / sum(rows["num_bytes"])
+    assert evaluation.primary_metric == "loss"
+    assert evaluation.metrics["loss"] == pytest.approx(expected)
+    assert evaluation.metrics["bits_per_byte"] == pytest.approx(expected / np.log(2.0))
+    assert evaluation.metrics["accuracy"] == sum(rows["num_correct"]) / sum(rows["num_bytes"])
+    assert evaluation.interval.low < expected < evaluation.interval.high
+    assert [len(text.encode()[:24]) - 1 for text in rows["target"]] == rows["num_bytes"]
+    assert sum(s.num_rows for s in evaluation.slices) == evaluation.num_rows
+
+
 def test_a_regression_is_judged_in_the_targets_own_unit(regression_run):
     run = regression_run
 

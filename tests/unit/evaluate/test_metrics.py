@@ -132,3 +132,23 @@ def test_a_certain_mistake_costs_a_finite_loss():
     loss = metrics.negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1]))
 
     assert loss == pytest.approx(-math.log(np.finfo(np.float64).eps))
+
+
+def test_the_interval_of_a_ratio_is_that_of_its_normal_approximation():
+    draw = np.random.default_rng(3)
+    counts = draw.integers(20, 60, 4000).astype(float)
+    sums = counts * 2.0 + draw.normal(0.0, 5.0, 4000)
+
+    low, high = metrics.bootstrap_ratio_interval(sums, counts)
+
+    # The delta method: the variance of a ratio of means (Cochran, Sampling Techniques, 2.29).
+    ratio = sums.sum() / counts.sum()
+    error = np.sqrt(np.var(sums - ratio * counts) / len(sums)) / counts.mean()
+    assert low == pytest.approx(ratio - 1.96 * error, abs=0.3 * error)
+    assert high == pytest.approx(ratio + 1.96 * error, abs=0.3 * error)
+
+
+def test_rows_with_nothing_to_count_do_not_move_a_ratio():
+    sums, counts = np.array([6.0, 0.0, 6.0]), np.array([3.0, 0.0, 3.0])
+
+    assert metrics.bootstrap_ratio_interval(sums, counts) == (2.0, 2.0)

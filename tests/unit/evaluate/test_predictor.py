@@ -11,6 +11,7 @@ import torch
 from raymi.data.library import open_dataset
 from raymi.data.loading import load_split
 from raymi.errors import IntegrityError
+from raymi.evaluate import predictor as predictor_module
 from raymi.evaluate.predictor import MAX_CHUNK_ROWS, Predictor, load_predictor
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
@@ -140,3 +141,52 @@ def test_weights_that_do_not_fit_are_refused(run, damage, tmp_path):
         load_predictor(
             weights, architecture, run.result.preprocessing, precision=Precision.FP32, device=CPU
         )
+
+
+@pytest.fixture
+def texts(text_run):
+    dataset, directory = open_dataset(text_run.store_dir, "things")
+    return load_split(directory, dataset, Split.TRAIN)
+
+
+def bare_outputs(text_run, text):
+    """Of the network alone, on one text without padding."""
+    torch.manual_seed(0)
+    model = build_model(text_run.result.architecture, text_run.result.preprocessing).eval()
+    with torch.no_grad():
+        return model({"bytes:note": torch.tensor([list(text.encode())[:24]])})[0]
+
+
+def test_what_follows_a_text_is_told_from_its_last_byte(text_run):
+    texts = ["T", "To be", "a text that is longer than what is read", "été"]
+
+    predictions = load(text_run).predict_table(pa.table({"note": texts}))
+
+    expected = [torch.softmax(bare_outputs(text_run, text)[-1], dim=0).numpy() for text in texts]
+    np.testing.assert_allclose(predictions.probabilities, expected, rtol=1e-4)
+    assert predictions.labels == [
+        bytes([row.argmax()]).decode("utf-8", "backslashreplace") for row in expected
+    ]
+
+
+def test_texts_are_scored_byte_by_byte_as_the_bare_network_would(text_run, texts):
+    scores = load(text_run).score_texts(texts)
+
+    for row in (0, len(texts) - 1):
+        text = texts["note"][row].as_py()
+        following = torch.tensor(list(text.encode())[1:24])
+        outputs = bare_outputs(text_run, text)[: len(following)]
+        losses = torch.nn.functional.cross_entropy(outputs, following, reduction="sum")
+        assert scores.losses[row] == pytest.approx(losses.item(), rel=1e-4)
+        assert scores.num_correct[row] == (outputs.argmax(dim=1) == following).sum()
+        assert scores.num_bytes[row] == len(following)
+
+
+def test_texts_are_scored_the_same_whatever_fits_into_memory(text_run, texts, monkeypatch):
+    whole = load(text_run).score_texts(texts)
+    monkeypatch.setattr(predictor_module, "MAX_CHUNK_BYTES", 5 * 24)
+    cut = load(text_run)
+
+    np.testing.assert_allclose(cut.score_texts(texts).losses, whole.losses, rtol=1e-5)
+    assert cut.predict_table(texts).num_rows == texts.num_rows
+    assert len(cut.score_texts(texts.slice(0, 0)).losses) == 0

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -34,6 +34,7 @@ def model():
     return gpt().eval()
 
 
+@settings(max_examples=20)
 @given(
     st.lists(st.integers(0, 255), min_size=LENGTH, max_size=LENGTH),
     st.integers(0, LENGTH - 1),

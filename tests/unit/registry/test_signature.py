@@ -87,3 +87,18 @@ def test_every_type_a_column_may_have_has_a_datatype(classifier_run, arrow_type,
 
     assert field.datatype == datatype
     assert field.name == "size"
+
+
+def test_a_text_model_takes_text_up_to_its_context_and_answers_with_a_character(text_run):
+    run = text_run
+
+    signature = derive_signature(run.result.preprocessing, run.dataset)
+
+    (text,) = signature.inputs
+    assert (text.name, text.kind, text.datatype, text.nullable) == ("note", "bytes", "BYTES", False)
+    assert text.max_bytes == 24
+    assert 1 <= len(text.example.encode()) <= 24
+    label, probabilities = signature.outputs
+    assert (label.name, label.datatype) == ("label", "BYTES")
+    assert probabilities.shape == (256,)
+    assert probabilities.classes[ord("x")] == "x"
