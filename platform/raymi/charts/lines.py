@@ -57,7 +57,7 @@ def line_chart(chart: LineChart) -> Svg:
         legend = lines + legend
     head, top = heading(chart.title, legend)
     points = [point for line in chart.series for point in line.points]
-    on = plane(points, (chart.x, chart.y), top=top)
+    on = plane(points, (chart.x, chart.y), top=top, markers=chart.markers)
     body = head + on.axes() + on.markers(chart.markers)
     for index, line in enumerate(chart.series):
         body += _line(line, index, chart, on)

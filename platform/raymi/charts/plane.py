@@ -87,7 +87,12 @@ class Scale:
         """Where this direction has ticks."""
         if self.is_log:
             return log_ticks(self.low, self.high)
-        return linear_ticks(self.low, self.high, whole=self.is_whole)
+        return linear_ticks(
+            self.low,
+            self.high,
+            target=_num_intervals(self.start, self.end),
+            whole=self.is_whole,
+        )
 
 
 def scale(
@@ -111,7 +116,7 @@ def scale(
     if axis.includes_zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if to_ticks:
-        low, high = nice_range(low, high, whole=axis.is_whole)
+        low, high = nice_range(low, high, target=_num_intervals(start, end), whole=axis.is_whole)
     elif axis.is_whole and low == high:
         low, high = low - 1.0, high + 1.0
     else:
@@ -211,7 +216,12 @@ def marker_legend(markers: Sequence[Marker]) -> list[LegendItem]:
 
 
 def plane(
-    points: Sequence[Point], axes: tuple[Axis, Axis], *, top: float, padding: float = 0.0
+    points: Sequence[Point],
+    axes: tuple[Axis, Axis],
+    *,
+    top: float,
+    padding: float = 0.0,
+    markers: Sequence[Marker] = (),
 ) -> Plane:
     """Axes that cover `points`.
 
@@ -220,6 +230,7 @@ def plane(
         axes: x and y.
         top: Where the drawing may begin.
         padding: Room kept free at both ends of the x axis, in units of the drawing.
+        markers: What the x axis covers besides.
     """
     x_axis, y_axis = axes
     shown = [(x, y) for x, y in points if x_axis.can_show(x) and y_axis.can_show(y)]
@@ -227,10 +238,18 @@ def plane(
     y = scale((y for _, y in shown), y_axis, start=above + PLOT_HEIGHT, end=above, to_ticks=True)
     left = max((text_width(text) for text in y.ticks().labels), default=0.0) + 10
     x = scale(
-        (x for x, _ in shown), x_axis, start=left + padding, end=WIDTH - 10 - padding,
+        [*(x for x, _ in shown), *(marker.x for marker in markers)],
+        x_axis,
+        start=left + padding,
+        end=WIDTH - 10 - padding,
         to_ticks=padding > 0,
-    )  # fmt: skip
+    )
     return Plane(x, y, x_label=x_axis.label, y_label=y_axis.label, is_empty=not shown)
+
+
+def _num_intervals(start: float, end: float) -> int:
+    """Intervals between ticks, at most: an axis to the right is longer than one upwards."""
+    return 7 if end > start else 5
 
 
 def extent(values: Iterable[float]) -> str:

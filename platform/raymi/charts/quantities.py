@@ -20,7 +20,7 @@ def quantity(value: float, unit: str = "", *, digits: int = 3) -> str:
 
 
 def percent(share: float) -> str:
-    """`0.4%`, `12%`, `99.5%`: one decimal where a whole number would hide something."""
+    """`2.4%`, `12%`, `99.5%`: one decimal where a whole number would hide something."""
     value = share * 100.0
-    whole = 1.0 <= abs(value) < 99.0 or value in (0.0, 100.0)
+    whole = 10.0 <= abs(value) < 99.0 or value in (0.0, 100.0)
     return f"{value:.{0 if whole else 1}f}%"

@@ -53,7 +53,7 @@ color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;line-height:1.25;margin:0;overflow-wrap:anywhere}
 h2{font-size:1.1rem;margin:36px 0 12px}
 p{margin:4px 0;max-width:75ch}
-.soft,.note{color:var(--soft)}
+.soft,.note{color:var(--soft);max-width:none}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;
 margin:22px 0 0}
 .tile{background:var(--card);border-radius:8px;padding:10px 12px;margin:0}

@@ -107,7 +107,17 @@ def format_event(event: Event) -> str | None:
 
 
 def _pace(event: Event) -> str:
-    return f"{event['samples_per_s']:,.0f} samples/s  eta {format_seconds(event['eta_s'])}"
+    """Rates, and of the live numbers those that the event has."""
+    parts = [f"{event['samples_per_s']:,.0f} samples/s"]
+    if "tokens_per_s" in event:
+        parts.append(f"{event['tokens_per_s']:,.0f} tokens/s")
+    if "data_wait_share" in event:
+        parts.append(f"wait {event['data_wait_share']:.0%}")
+    if "mfu" in event:
+        parts.append(f"mfu {event['mfu']:.0%}")
+    if "power_w" in event:
+        parts.append(f"{event['power_w']:,.0f} W")
+    return "  ".join([*parts, f"eta {format_seconds(event['eta_s'])}"])
 
 
 def format_seconds(seconds: float) -> str:

@@ -139,10 +139,13 @@ def test_what_went_wrong_is_named_where_it_happened():
     assert texts(root).count("checkpoint") == 1
 
 
-def test_markers_outside_the_axis_are_not_drawn():
-    root = lines(Series("s", [(0, 1), (10, 2)]), markers=(Marker(99, "x", "far", is_alarm=True),))
+def test_what_happened_before_the_first_value_is_on_the_axis():
+    early = Marker(0, "out_of_memory", "before any step", is_alarm=True)
 
-    assert "far" not in [title.text for title in root.iter(f"{SVG}title")]
+    root = lines(Series("s", [(50, 1), (100, 2)]), markers=(early,))
+
+    assert "before any step" in [title.text for title in root.iter(f"{SVG}title")]
+    assert "0" in texts(root)
 
 
 def test_bars_are_as_high_as_their_counts():

@@ -73,6 +73,21 @@ def test_progress_says_where_how_fast_and_how_long():
     assert line == "epoch 1/3  step 5/30  loss 0.2500  1,234 samples/s  eta 1m05s"
 
 
+def test_progress_shows_the_live_numbers_that_there_are():
+    live = {"tokens_per_s": 81234.5, "data_wait_share": 0.123, "mfu": 0.31, "power_w": 412.4}
+
+    line = format_event(PROGRESS | live)
+
+    assert line.endswith("1,234 samples/s  81,234 tokens/s  wait 12%  mfu 31%  412 W  eta 1m05s")
+
+
+def test_a_progress_line_with_all_its_numbers_fits_a_wide_terminal():
+    live = {"tokens_per_s": 1e6, "data_wait_share": 0.5, "mfu": 0.5, "power_w": 750.0}
+    long = {"epoch": 10, "num_epochs": 90, "step": 123456, "total_steps": 999999}
+
+    assert len(format_event(PROGRESS | live | long) or "") <= 120
+
+
 def test_events_for_the_record_are_not_printed():
     assert format_event({"event": "checkpoint", "time": 0.0, "step": 3}) is None
 
