@@ -92,7 +92,9 @@ def convert_to_float8(model: nn.Module, accelerator: Accelerator, *, emulate: bo
 
     One scale per tensor, from its current values; weights stay fp32 and keep their names. The
     first and last layers with weights, and sizes that the instructions do not take, are left
-    alone. `emulate` computes the same numbers in fp32, on any device.
+    alone. Activations are scaled by micro-batch and worker: unlike in other precisions, how a
+    global batch is cut changes the result by a rounding error. `emulate` computes the same
+    numbers in fp32, on any device.
 
     Raises:
         CapabilityError: The accelerator has no fp8, torchao is not installed, or no layer can be
