@@ -34,8 +34,8 @@ from raymi.errors import TrainingError
 from raymi.specs.train import TrainSpec
 from raymi.train.planning import make_plan
 
-READY_PATIENCE_S = 300.0
-_TURN_PATIENCE_S = 60.0
+READY_PATIENCE_S = 600.0
+_TURN_PATIENCE_S = 120.0
 
 _TRIAL_RUN = Run(num_warmup_steps=20, num_steps=30)
 """The first turn: says how long a step takes."""

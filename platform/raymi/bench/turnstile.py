@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 
@@ -136,24 +136,25 @@ MARGIN_STEPS = 3
 
 
 class SocketTurnstile:
-    """A turnstile at the end of a Unix socket; when the coordinator is gone, it says leave."""
+    """A turnstile at the end of a Unix socket; when the coordinator is gone, it says leave.
+
+    It connects when the first order is asked for: by then the rank has loaded and compiled
+    whatever it needs, and is ready.
+    """
 
     def __init__(self, path: Path, hello: Hello) -> None:
-        """Connect and introduce this rank.
-
-        Raises:
-            OSError: Nobody listens there.
-        """
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.connect(str(path))
-        self._lines = self._socket.makefile("r", encoding="utf-8")
-        self._send(asdict(hello))
+        self._path = path
+        self._hello = hello
+        self._socket: socket.socket | None = None
+        self._lines: TextIO | None = None
 
     def next_order(self) -> Order | None:
         """Blocked in a read until the coordinator writes."""
         try:
+            if self._lines is None:
+                self._lines = self._connect()
             line = self._lines.readline()
-        except (OSError, ValueError):
+        except OSError:
             line = ""
         if not line:
             self.close()
@@ -169,11 +170,20 @@ class SocketTurnstile:
 
     def close(self) -> None:
         """Leave; nothing can be said or heard any more."""
-        self._lines.close()
-        self._socket.close()
+        if self._lines is not None:
+            self._lines.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _connect(self) -> TextIO:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(str(self._path))
+        self._send(asdict(self._hello))
+        return self._socket.makefile("r", encoding="utf-8")
 
     def _send(self, document: Mapping[str, object]) -> None:
-        self._socket.sendall(json.dumps(document).encode() + b"\n")
+        if self._socket is not None:
+            self._socket.sendall(json.dumps(document).encode() + b"\n")
 
 
 def order_document(order: Order) -> dict[str, Any]:

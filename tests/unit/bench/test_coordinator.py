@@ -28,12 +28,20 @@ class Rank(threading.Thread):
     """Follows orders at once; answers that its steps took `elapsed_s`."""
 
     def __init__(
-        self, path: Path, name: str, number: int = 0, *, elapsed_s: float = 1.0, dies: bool = False
+        self,
+        path: Path,
+        name: str,
+        number: int = 0,
+        *,
+        elapsed_s: float = 1.0,
+        dies: bool = False,
+        is_mute: bool = False,
     ) -> None:
         super().__init__(daemon=True)
         self._turnstile = SocketTurnstile(path, Hello(name, number, 100))
         self._elapsed_s = elapsed_s
         self._dies = dies
+        self._is_mute = is_mute
         self.orders: list[object] = []
         self.start()
 
@@ -43,7 +51,8 @@ class Rank(threading.Thread):
             if self._dies:
                 self._turnstile.close()
                 return
-            self._turnstile.answer(self._elapsed_s)
+            if not self._is_mute:
+                self._turnstile.answer(self._elapsed_s)
 
 
 def nothing(name: str) -> None:
@@ -103,12 +112,11 @@ def test_one_that_dies_in_its_turn_is_named_and_the_rest_goes_on(tmp_path):
 
 def test_one_that_does_not_answer_is_not_waited_for_for_ever(tmp_path):
     with coordinator_of(tmp_path) as coordinator:
-        mute = SocketTurnstile(coordinator.socket_path, Hello("mute", 0, 100))
+        Rank(coordinator.socket_path, "mute", is_mute=True)
         gather(coordinator, {"mute": 1})
 
         with pytest.raises(LostContestantError, match="did not answer"):
             coordinator.turn(["mute"], TURN, patience_s=0.01)
-        mute.close()
 
 
 def test_one_that_ends_before_it_is_ready_costs_nobody_else_their_place(tmp_path):
