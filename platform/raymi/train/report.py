@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from raymi.accelerators.energy import Energy, EnergyMethod
 from raymi.charts.page import Charts, Details, Page, Prose, Section, Table, Tile, render
 from raymi.charts.quantities import percent, quantity
 from raymi.store.record import write_atomically
+from raymi.train.events import Event
 from raymi.train.follow import format_seconds
 from raymi.train.report_charts import quality_metric, run_charts
 from raymi.train.report_history import (
@@ -116,8 +117,7 @@ def _cost_tiles(run: RunFiles) -> list[Tile]:
         else Tile("samples per second", None, "no step was timed")
     ]
     if told is None:
-        names = ("step time", "waiting for data", "MFU", "energy", "peak memory")
-        return [*tiles, *(Tile(name, None, _UNFINISHED) for name in names)]
+        return [*tiles, *_last_heard(paced)]
     times = told.step_times
     tiles += [
         Tile("step time, median", f"{times.p50_ms:.3g} ms" if times.num_steps else None,
@@ -131,6 +131,18 @@ def _cost_tiles(run: RunFiles) -> list[Tile]:
     if told.throttled_share is not None:
         tiles.append(Tile("clock held back", percent(told.throttled_share), "of the looks at it"))
     return tiles
+
+
+def _last_heard(paced: Sequence[Event]) -> list[Tile]:
+    """Before a good end: the newest live numbers."""
+    live = paced[-1] if paced else {}
+    step_ms, share = number(live, "step_ms"), number(live, "data_wait_share")
+    tiles = [
+        Tile("step time, median", f"{step_ms:.3g} ms", "last heard of") if step_ms else None,
+        Tile("waiting for data", percent(share), "last heard of") if share is not None else None,
+        *(Tile(name, None, _UNFINISHED) for name in ("MFU", "energy", "peak memory")),
+    ]
+    return [tile for tile in tiles if tile is not None]
 
 
 def _mfu_tile(name: str, share: float | None, rate: float | None, run: RunFiles) -> Tile:

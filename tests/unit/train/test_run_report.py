@@ -204,6 +204,16 @@ def test_a_run_under_way_is_not_finished(run_dir):
     assert "not finished; last heard of 1s after it began" in text_of(page(run_dir))
 
 
+def test_a_run_under_way_shows_the_newest_live_numbers(run_dir):
+    write_events(run_dir, ATTEMPT, PROGRESS | {"step_ms": 12.5, "data_wait_share": 0.25})
+
+    shown = tiles(page(run_dir))
+
+    assert shown["step time, median"] == "12.5 ms last heard of"
+    assert shown["waiting for data"] == "25% last heard of"
+    assert shown["energy"] == "written when a run ends well"
+
+
 def test_a_run_in_which_nothing_has_happened_yet_has_a_page(run_dir):
     write_events(run_dir)
 
