@@ -128,18 +128,3 @@ def sum_elements(losses: Tensor, scores: Tensor, weights: Tensor) -> Tensor:
     """
     wide = weights.double()
     return torch.stack([wide.sum(), (losses * wide).sum(), (scores * wide).sum()])
-
-
-def row_losses(outputs: Tensor, targets: Tensor, target: Target) -> Tensor:
-    """Loss of each row, (N,)."""
-    return element_losses(outputs, targets, target)
-
-
-def row_scores(outputs: Tensor, targets: Tensor, target: Target) -> Tensor:
-    """What the primary metric averages, (N,)."""
-    return element_scores(outputs, targets, target)
-
-
-def sum_rows(losses: Tensor, scores: Tensor) -> Tensor:
-    """(3,) float64: row count, loss sum, score sum; ready for an all-reduce."""
-    return sum_elements(losses, scores, torch.ones_like(losses))
