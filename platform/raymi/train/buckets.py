@@ -65,7 +65,8 @@ class Bucket:
 
     def read(self, name: str) -> Tensor:
         """A flat fp32 copy."""
-        return torch.cat([piece.tensors[name].reshape(-1) for piece in self.pieces]).float()
+        flat = [piece.tensors[name].reshape(-1) for piece in self.pieces]
+        return torch.cat(flat).float() if len(flat) > 1 else flat[0].to(torch.float32, copy=True)
 
     def write(self, name: str, values: Tensor) -> None:
         """Put a flat vector back where `read` took it from, in the dtype found there."""
@@ -84,8 +85,7 @@ class Bucket:
                 runs[-1][1] += piece.num_elements
             else:
                 runs.append([piece.first_element, piece.first_element + piece.num_elements])
-        places = torch.cat([torch.arange(*run, device=device) for run in runs])
-        return places.to(torch.int32)
+        return torch.cat([_counters(*run, device) for run in runs])
 
 
 def buckets_of(pieces: list[Piece]) -> Iterator[Bucket]:
@@ -123,6 +123,12 @@ def pieces_of(parameter: Tensor, state: dict[str, Any], first_element: int) -> I
 def _local(tensor: Tensor) -> Tensor:
     local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
     return local.detach().unsqueeze(0) if local.ndim == 0 else local.detach()
+
+
+def _counters(first: int, end: int, device: torch.device) -> Tensor:
+    counters = torch.arange(end - first, dtype=torch.int32, device=device)
+    # As int32 reads the lower 32 bits; sums wrap around.
+    return counters.add_((first + (1 << 31)) % (1 << 32) - (1 << 31))
 
 
 def _bucket_elements(tensor: Tensor) -> int:

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 
 _WORD = 0xFFFFFFFF
-_NUM_BITS_LOST = 16
-"""Bits of an fp32 number that bf16 does not have."""
 
 
 def round_stochastically(values: Tensor, bits: Tensor) -> Tensor:
@@ -17,11 +15,11 @@ def round_stochastically(values: Tensor, bits: Tensor) -> Tensor:
         values: fp32; what is not finite stays what it is.
         bits: int32 of the same shape, uniform over 0 .. 2^16 - 1.
     """
-    # The bits that bf16 lacks are a fraction of 2^16; adding uniform bits carries into the kept
-    # ones as often as that fraction says, for either sign.
-    raised = (values.view(torch.int32) + bits) & -(1 << _NUM_BITS_LOST)
+    # bf16 is the upper half of fp32, and the lower half a fraction of 2^16: adding uniform bits
+    # carries into the upper half as often as that fraction says, for either sign.
+    upper = (values.view(torch.int32) + bits).bitwise_right_shift_(16).to(torch.int16)
     # A NaN may have all bits set, and would become a zero.
-    return torch.where(values.isfinite(), raised.view(torch.float32), values).bfloat16()
+    return upper.view(torch.bfloat16).masked_fill_(values.isnan(), torch.nan)
 
 
 def random_bits(counters: Tensor, *, seed: int, step: int, stream: int) -> tuple[Tensor, Tensor]:
@@ -32,13 +30,20 @@ def random_bits(counters: Tensor, *, seed: int, step: int, stream: int) -> tuple
     """
     key = _mix64(_mix64(_mix64(seed) + step) + stream)
     bits = counters ^ _signed(key & _WORD)
-    bits ^= (bits >> 16) & 0xFFFF
+    bits ^= _shifted(bits, 16)
     bits *= _signed(0x7FEB352D)
-    bits ^= (bits >> 15) & 0x1FFFF
+    bits ^= _shifted(bits, 15)
     bits ^= _signed(key >> 32)
     bits *= _signed(0x846CA68B)
-    bits ^= (bits >> 16) & 0xFFFF
-    return bits & 0xFFFF, (bits >> 16) & 0xFFFF
+    high = _shifted(bits, 16)
+    bits ^= high
+    bits &= 0xFFFF
+    return bits, high
+
+
+def _shifted(bits: Tensor, num_places: int) -> Tensor:
+    """Right, with zeros from the left: torch repeats the sign."""
+    return (bits >> num_places).bitwise_and_((1 << (32 - num_places)) - 1)
 
 
 def _mix64(value: int) -> int:
