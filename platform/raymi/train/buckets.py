@@ -85,7 +85,7 @@ class Bucket:
                 runs[-1][1] += piece.num_elements
             else:
                 runs.append([piece.first_element, piece.first_element + piece.num_elements])
-        return torch.cat([_counters(*run, device) for run in runs])
+        return torch.cat([_counters(first, end, device) for first, end in runs])
 
 
 def buckets_of(pieces: list[Piece]) -> Iterator[Bucket]:
