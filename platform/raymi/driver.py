@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raymi.errors import RaymiError, SpecError
 from raymi.settings import settings
@@ -18,7 +18,9 @@ from raymi.specs.loading import load_spec
 from raymi.specs.sweep import SweepSpec
 from raymi.specs.train import TrainSpec
 from raymi.store.record import Record
-from raymi.train.teaching import Teach
+
+if TYPE_CHECKING:
+    from raymi.train.teaching import Teach
 
 
 class JobOutcome(Record):

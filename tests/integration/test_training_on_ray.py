@@ -144,7 +144,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(undisturbed, digits, cluste
     steps = [event["step"] for event in events_of(result.run_dir, "attempt")]
     steps_per_epoch = events_of(result.run_dir, "epoch")[0]["step"]
     assert len(murder.victims) == 1
-    assert (failure["reason"], failure["retry"], result.attempts) == ("worker_died", True, 2)
+    assert (failure["reason"], failure["policy"], result.attempts) == ("worker_died", "retry", 2)
     assert steps[0] == 0
     assert steps[1] % steps_per_epoch != 0
     assert digest(result.run_dir) == digest(undisturbed.run_dir)
@@ -158,7 +158,7 @@ def test_a_diverged_run_is_not_tried_again(digits):
 
     [failure] = events_of(run_dirs()[-1], "failure")
     assert caught.value.reason == failure["reason"] == "diverged"
-    assert failure["retry"] is False
+    assert failure["policy"] == "stop"
     assert "is nan" in caught.value.why
 
 

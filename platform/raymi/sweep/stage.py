@@ -24,9 +24,10 @@ from raymi.train.admission import admit
 from raymi.train.events import EVENTS_FILE
 from raymi.train.failure import Reason
 from raymi.train.follow import follow, format_seconds
-from raymi.train.teaching import Teach
+from raymi.train.planning import make_plan, new_run_id, open_run
 from raymi.train.provenance import collect_provenance
-from raymi.train.planning import SPEC_FILE, make_plan, new_run_id, open_run
+from raymi.train.run_files import SPEC_FILE
+from raymi.train.teaching import Teach
 
 
 def run(

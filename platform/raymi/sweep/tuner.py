@@ -20,13 +20,13 @@ from raymi.specs.sweep import SchedulerName, SweepSpec
 from raymi.sweep.concurrency import TRIAL_RESOURCES
 from raymi.sweep.decision import HIGHER_IS_BETTER
 from raymi.sweep.trial import TRIAL_FILE, Status, Trial
+from raymi.train.completion import finish
 from raymi.train.events import EVENTS_FILE, EventLog, read_events
-from raymi.train.failure import CONSEQUENCES, Reason
+from raymi.train.failure import CONSEQUENCES, Policy, Reason
 from raymi.train.launch import launch
 from raymi.train.objective import primary_metric
 from raymi.train.plan import TrainPlan
 from raymi.train.result import Provenance
-from raymi.train.completion import finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,10 @@ def _run_trial(config: dict[str, Any], *, documents: list[dict[str, str]], prove
         ended = _failed(trial, Reason(error.reason), error.why)
     except Exception as error:  # noqa: BLE001 - a trial's accident must not end the sweep
         EventLog(Path(plan.run_dir) / EVENTS_FILE).append(
-            "failure", reason=Reason.ERROR.value, retry=False, traceback=traceback.format_exc()
+            "failure",
+            reason=Reason.ERROR.value,
+            policy=Policy.STOP.value,
+            traceback=traceback.format_exc(),
         )
         ended = _failed(trial, Reason.ERROR, f"{type(error).__name__}: {error}")
     ended.save(Path(plan.run_dir) / TRIAL_FILE)

@@ -11,9 +11,8 @@ from raymi.train.outcome import Outcome
 from raymi.train.plan import TrainPlan
 from raymi.train.report import write_report
 from raymi.train.result import Provenance, TrainResult
+from raymi.train.run_files import RESULT_FILE
 from raymi.train.telemetry import TELEMETRY_FILE, RankTelemetry, RunTelemetry, merge, rank_files
-
-RESULT_FILE = "result.json"
 
 
 def finish(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from raymi.train.events import Event, EventReader
-from raymi.train.failure import Reason
+from raymi.train.failure import Policy, Reason
 
 _POLL_INTERVAL_S = 0.3
 _PROGRESS_INTERVAL_S = 2.0
@@ -95,8 +95,15 @@ def format_event(event: Event) -> str | None:
         case "failure" if event["reason"] == Reason.STOPPED_EARLY:
             return "stopped early"
         case "failure":
-            after = "going back to the newest checkpoint" if event["retry"] else "giving up"
-            return f"failed ({event['reason']}): {after}"
+            return f"failed ({event['reason']}): {_AFTERWARDS[event['policy']]}"
+        case "parity":
+            return str(event["verdict"])
+        case "checkpoint_skipped":
+            return f"damaged checkpoint passed over: {event['path']} ({event['why']})"
+        case "storage_trouble":
+            return f"cannot write ({event['reason']}), trying again: {event['why']}"
+        case "left":
+            return f"saved at step {event['step']} and left: {event['cause']}"
         case "finished":
             return (
                 f"finished {event['num_steps']} steps in {format_seconds(event['duration_s'])}: "
@@ -104,6 +111,13 @@ def format_event(event: Event) -> str | None:
                 f"peak {event['peak_memory_gib']:.2f} GiB"
             )
     return None
+
+
+_AFTERWARDS = {
+    Policy.RETRY: "going back to the newest checkpoint",
+    Policy.SHRINK: "going back to the newest checkpoint with half the micro-batch",
+    Policy.STOP: "giving up",
+}
 
 
 def _pace(event: Event) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +17,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
 from raymi.accelerators.catalog import find
-from raymi.accelerators.environment import worker_environment
+from raymi.accelerators.environment import check_visible_devices, worker_environment
 from raymi.errors import TrainingError
 from raymi.train import cluster
 from raymi.train.admission import worker_resources
@@ -33,6 +35,7 @@ from raymi.train.failure import (
 from raymi.train.interruption import Cause, LeaveNote, told_to_stop
 from raymi.train.outcome import OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
+from raymi.train.telemetry import forget_ranks
 from raymi.train.worker_group import growth_watched, wait_for_room
 
 RAY_DIRECTORY = "ray"
@@ -73,7 +76,7 @@ class _Campaign:
                 self._num_attempts += 1
                 try:
                     self._attempt()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - every way to fail has a reason
                     self._after(error)
                 else:
                     if (self._run_dir / OUTCOME_FILE).is_file():
@@ -87,6 +90,7 @@ class _Campaign:
         num_workers = wait_for_room(resources, self._accelerator, cluster.nodes)
         if num_workers is None:
             raise _no_room(self._plan)
+        forget_ranks(self._run_dir)
         with growth_watched(
             resources, self._accelerator, cluster.nodes, num_workers=num_workers, note=note
         ):
@@ -107,7 +111,6 @@ class _Campaign:
             "failure",
             reason=reason.value,
             policy=policy.value,
-            retry=policy is not Policy.STOP,
             traceback="".join(traceback.format_exception(error))[-4000:],
         )
         if policy is Policy.STOP:
@@ -161,7 +164,11 @@ class _Campaign:
                 callbacks=[*self._callbacks, _ListenForSigterm()],
                 worker_runtime_env={
                     "env_vars": worker_environment(
-                        accelerator, num_workers=num_workers, precision=spec.precision
+                        accelerator,
+                        num_workers=num_workers,
+                        precision=spec.precision,
+                        # On a disk of each node: kernel caches break on shared file systems.
+                        cache_dir=Path(tempfile.gettempdir()) / f"raymi-{self._plan.run_id}",
                     )
                 },
             ),
@@ -196,4 +203,7 @@ def _worker_function(config: dict[str, Any]) -> None:
     from raymi.train.launcher import RayTrainLauncher
     from raymi.train.loop import train_worker
 
-    train_worker(TrainPlan.model_validate_json(config["plan"]), RayTrainLauncher())
+    plan = TrainPlan.model_validate_json(config["plan"])
+    if find(plan.accelerator).vendor == "amd":
+        check_visible_devices(os.environ)
+    train_worker(plan, RayTrainLauncher())

@@ -20,8 +20,7 @@ from raymi.specs.train import TrainSpec
 from raymi.train.plan import TrainPlan
 from raymi.train.problem import load_problem
 from raymi.train.row_choice import choose_row_source, dataset_bytes
-
-SPEC_FILE = "spec.resolved.yaml"
+from raymi.train.run_files import SPEC_FILE
 
 
 def make_plan(

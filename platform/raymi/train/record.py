@@ -6,6 +6,7 @@ The first worker, the chief, writes for all; the others only their own telemetry
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raymi.accelerators.catalog import find
-from raymi.accelerators.inventory import describe_device
+from raymi.accelerators.catalog import Accelerator, find
+from raymi.accelerators.environment import machine_index, recorded_environment
+from raymi.accelerators.inventory import DeviceFacts, describe_device
 from raymi.accelerators.meters.choice import open_meter
 from raymi.data.preprocessing import NextByteTarget
 from raymi.models.catalog import build_model
@@ -46,10 +48,11 @@ class RunRecord:
         self._run_dir = Path(plan.run_dir)
         self._accelerator = find(plan.accelerator)
         self._is_chief = launcher.rank == 0
+        self._device_number = _device_number(self._accelerator, launcher)
         self._events = EventLog(self._run_dir / EVENTS_FILE)
         self._counts_tokens = isinstance(plan.preprocessing.target, NextByteTarget)
         self._telemetry = TelemetryRecorder(
-            open_meter(self._accelerator, index=launcher.local_rank),
+            open_meter(self._accelerator, index=self._device_number),
             warmup_steps=warmup_steps(total_steps),
         )
         self._writer = self._open_writer() if self._is_chief else None
@@ -71,9 +74,8 @@ class RunRecord:
             num_workers=self._launcher.world_size,
             micro_batch_size=self._plan.micro_batch_size,
             samples_per_epoch=num_rows,
-            device=describe_device(self._accelerator, index=self._launcher.local_rank).model_dump(
-                mode="json", exclude_none=True
-            ),
+            device=self._device().model_dump(mode="json", exclude_none=True),
+            environment=recorded_environment(os.environ),
         )
 
     def flops(self, rows: RowSource) -> None:
@@ -163,7 +165,7 @@ class RunRecord:
         own = self._telemetry.rank_telemetry(
             rank=self._launcher.rank,
             peak_memory_gib=peak_memory_gib(self._launcher.device),
-            device=describe_device(self._accelerator, index=self._launcher.local_rank),
+            device=self._device(),
             flops_per_sample=self._flops_per_sample,
         )
         persist(lambda: own.save(rank_file(self._run_dir, self._launcher.rank)), patience_s)
@@ -188,6 +190,9 @@ class RunRecord:
             self._writer.close()
         self._telemetry.close()
 
+    def _device(self) -> DeviceFacts:
+        return describe_device(self._accelerator, index=self._device_number)
+
     def _save_weights(self, weights: dict[str, Tensor]) -> None:
         temporary = self._run_dir / f".{MODEL_FILE}"
         write_tensors(weights, temporary)
@@ -204,6 +209,14 @@ class RunRecord:
 
     def _say_trouble(self, reason: Reason, why: str) -> None:
         self.log("storage_trouble", reason=reason.value, why=why)
+
+
+def _device_number(accelerator: Accelerator, launcher: Launcher) -> int:
+    """Of this worker's device among all of the machine, which is what instruments count by."""
+    if launcher.device.index is None:
+        return launcher.local_rank
+    number = machine_index(accelerator, launcher.device.index, os.environ)
+    return launcher.local_rank if number is None else number
 
 
 def _mean_loss(plan: TrainPlan, device: torch.device) -> Callable[[nn.Module, Batch], Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from raymi.charts.page import Details, Prose, Table
 from raymi.charts.quantities import percent
 from raymi.train.events import Event
-from raymi.train.failure import CONSEQUENCES, Reason
+from raymi.train.failure import CONSEQUENCES, Policy, Reason
 from raymi.train.follow import format_seconds
 from raymi.train.run_files import RunFiles, number
 
@@ -24,7 +24,7 @@ def outcome_sentence(run: RunFiles) -> str:
     match last["event"]:
         case "finished":
             return "finished"
-        case "failure" if not last.get("retry"):
+        case "failure" if last.get("policy") == Policy.STOP:
             if last.get("reason") == Reason.STOPPED_EARLY:
                 return "stopped early"
             return f"failed: {_sentence(last)}"
@@ -100,7 +100,7 @@ def _consequence(event: Event) -> str:
         return f"{_sentence(event)}."
     if event.get("policy") == "shrink":
         done = "went on from the newest checkpoint with half the micro-batch"
-    elif event.get("retry"):
+    elif event.get("policy") != Policy.STOP:
         done = "went on from the newest checkpoint"
     else:
         return f"{_sentence(event)}; gave up. Try: {_fix(event)}."

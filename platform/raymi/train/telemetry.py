@@ -138,6 +138,12 @@ def rank_file(run_dir: Path, rank: int) -> Path:
     return run_dir / f"telemetry.{rank:05d}.json"
 
 
+def forget_ranks(run_dir: Path) -> None:
+    """Remove what an attempt with more workers may have left."""
+    for path in rank_files(run_dir):
+        path.unlink(missing_ok=True)
+
+
 def rank_files(run_dir: Path) -> list[Path]:
     """What workers have written, by rank."""
     return sorted(run_dir.glob("telemetry.[0-9]*.json"))

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from raymi.accelerators.catalog import Accelerator, find, require_precision
 from raymi.accelerators.detect import detect
-from raymi.accelerators.environment import apply_environment
+from raymi.accelerators.environment import apply_environment, check_visible_devices
 from raymi.errors import RaymiError, SpecError
 from raymi.settings import settings
 from raymi.specs.loading import load_spec
@@ -30,6 +30,8 @@ from raymi.train.outcome import OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
 from raymi.train.planning import describe, make_plan, new_run_id, open_run, reopen_run
 from raymi.train.provenance import collect_provenance
+from raymi.train.report import write_report
+from raymi.train.telemetry import forget_ranks
 
 PLAN_FILE = "plan.json"
 
@@ -67,6 +69,8 @@ def run(file: Path, overrides: Sequence[str], *, resume: str | None) -> None:
     require_precision(accelerator, spec.precision)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     apply_environment(accelerator, num_workers=world_size, precision=spec.precision)
+    if accelerator.vendor == "amd":
+        check_visible_devices(os.environ)
     listen_for_sigterm()
     launcher = TorchrunLauncher(backend=accelerator.collective_backend)
     plan = _shared_plan(spec, accelerator, launcher, resume=resume)
@@ -75,8 +79,12 @@ def run(file: Path, overrides: Sequence[str], *, resume: str | None) -> None:
         return
     say(f"run {plan.run_id}: {describe(plan)}")
     provenance = collect_provenance(accelerator, code_package=None)
-    with follow({"": Path(plan.run_dir) / EVENTS_FILE}, say):
-        ending = train_worker(plan, launcher)
+    try:
+        with follow({"": Path(plan.run_dir) / EVENTS_FILE}, say):
+            ending = train_worker(plan, launcher)
+    except RaymiError:
+        write_report(Path(plan.run_dir))
+        raise
     if ending is Ending.LEFT:
         say(f"stopped and saved; continue with --resume {plan.run_id}")
         return
@@ -123,6 +131,7 @@ def _open(spec: TrainSpec, accelerator: Accelerator, resume: str | None) -> str:
         reopen_run(plan)
     path = Path(plan.run_dir) / PLAN_FILE
     plan.save(path)
+    forget_ranks(Path(plan.run_dir))
     return str(path)
 
 

@@ -51,7 +51,7 @@ def test_following_prints_what_was_written_before_the_block_ended(tmp_path):
     log = EventLog(tmp_path / "events.jsonl")
 
     with follow({"[t] ": tmp_path / "events.jsonl"}, lines.append):
-        log.append("failure", reason="worker_died", retry=True)
+        log.append("failure", reason="worker_died", policy="retry")
 
     assert lines == ["[t] failed (worker_died): going back to the newest checkpoint"]
 
@@ -59,10 +59,10 @@ def test_following_prints_what_was_written_before_the_block_ended(tmp_path):
 def test_what_a_resumed_run_wrote_before_is_not_printed_again(tmp_path):
     lines: list[str] = []
     log = EventLog(tmp_path / "events.jsonl")
-    log.append("failure", reason="worker_died", retry=True)
+    log.append("failure", reason="worker_died", policy="retry")
 
     with follow({"": tmp_path / "events.jsonl"}, lines.append):
-        log.append("failure", reason="diverged", retry=False)
+        log.append("failure", reason="diverged", policy="stop")
 
     assert lines == ["failed (diverged): giving up"]
 

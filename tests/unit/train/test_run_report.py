@@ -25,8 +25,8 @@ PROGRESS = {"event": "progress", "time": 101.0, "epoch": 1, "step": 5, "loss": 2
 EPOCH = {"event": "epoch", "time": 102.0, "epoch": 1, "step": 10, "train_loss": 1.5, "loss": 1.6,
          "accuracy": 0.75, **PACE}  # fmt: skip
 CHECKPOINT = {"event": "checkpoint", "time": 102.5, "step": 10}
-LOST = {"event": "failure", "time": 103.0, "reason": "worker_died", "retry": True}
-DIVERGED = {"event": "failure", "time": 165.0, "reason": "diverged", "retry": False,
+LOST = {"event": "failure", "time": 103.0, "reason": "worker_died", "policy": "retry"}
+DIVERGED = {"event": "failure", "time": 165.0, "reason": "diverged", "policy": "stop",
             "traceback": "Traceback: <loss> is nan"}  # fmt: skip
 FINISHED = {"event": "finished", "time": 110.0, "num_steps": 20}
 RESULT = {
@@ -274,7 +274,7 @@ KINDS = st.sampled_from(
 )
 FIELDS = st.sampled_from(
     ["step", "total_steps", "num_workers", "epoch", "loss", "train_loss", "accuracy", "reason",
-     "retry", "samples_per_s", "device", "traceback", "why", "verdict", "max_loss_difference",
+     "policy", "samples_per_s", "device", "traceback", "why", "verdict", "max_loss_difference",
      "power_w"]
 )  # fmt: skip
 
