@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_SHORT_ROW = 128
+"""Bytes. A row of two cache lines is over before the next one has been asked for."""
+
 _UNITS = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 """Widths that rows are copied in, in bytes."""
 
@@ -78,7 +81,7 @@ class _Column:
         self._width = self.row_bytes // unit
         # Between the pieces there may be nothing at all; no row points there.
         memory = (ctypes.c_uint8 * (end - lowest)).from_address(lowest)
-        units = torch.frombuffer(memory, dtype=self._unit)
+        self._memory = units = torch.frombuffer(memory, dtype=self._unit)
         self._rows = (
             units
             if self._width == 1
@@ -95,7 +98,11 @@ class _Column:
         offsets = rows * self._width
         if shard is not None:
             offsets += self._shifts[shard]
+        places = torch.from_numpy(offsets)
         flat = out.view(len(rows), -1).view(self._unit)
         if self._width == 1:
             flat = flat.view(-1)
-        torch.index_select(self._rows, 0, torch.from_numpy(offsets), out=flat)
+        elif self.row_bytes <= _SHORT_ROW:
+            # Words are fetched many at a time, and bring the rows they begin into the cache.
+            torch.index_select(self._memory, 0, places)
+        torch.index_select(self._rows, 0, places, out=flat)

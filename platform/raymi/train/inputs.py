@@ -40,7 +40,5 @@ class DeviceInputs:
         moved = array.to(self._device, non_blocking=True)
         if name in self._scales:
             mean, std = self._scales[name]
-            return (moved.to(torch.float32) - mean).div_(std)
-        if name == "numbers":
-            return moved.clone() if moved is array else moved
-        return moved.to(torch.int64, copy=True)
+            return moved.to(torch.float32, copy=True).sub_(mean).div_(std)
+        return moved.to(torch.float32 if name == "numbers" else torch.int64, copy=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from raymi.accelerators.catalog import find
@@ -39,6 +38,9 @@ class MemoryMappedRows:
         num_workers: Of this attempt.
         order: Unset: the plan's.
 
+    Attributes:
+        row_bytes: Of one encoded row with its targets.
+
     Raises:
         IntegrityError: A shard is damaged.
         DataError: A target is missing or unknown.
@@ -63,6 +65,7 @@ class MemoryMappedRows:
             for table in self._tables
             for name, column in table.columns.items()
         }
+        self.row_bytes = row_bytes(layout)
         self._steps_per_group = _steps_per_group(layout, self._cut.share(self._cut.rows_in(0)))
         is_gpu = find(plan.accelerator).is_gpu
         self._ring = BufferRing(

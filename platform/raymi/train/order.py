@@ -40,8 +40,12 @@ class FullShuffle:
     def rows(self, epoch: int, first: int, last: int) -> np.ndarray:
         """A part of the epoch's permutation."""
         if self._drawn is None or self._drawn[0] != epoch:
-            generator = _generator(np.random.SeedSequence((self._seed, epoch)))
-            self._drawn = epoch, generator.permutation(self.num_rows)
+            # Draws four times as fast as numpy; the tasks that stream rows do without.
+            import torch
+
+            seeds = np.random.SeedSequence(self._seed, spawn_key=(epoch,))
+            generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
+            self._drawn = epoch, torch.randperm(self.num_rows, generator=generator).numpy()
         return self._drawn[1][first:last]
 
 
