@@ -20,7 +20,7 @@ from raymi.specs.train import TrainSpec
 from raymi.store.record import Record
 
 if TYPE_CHECKING:
-    from raymi.train.teaching import Teach
+    from raymi.train.plan import TrainPlan
 
 
 class JobOutcome(Record):
@@ -77,29 +77,24 @@ def _train(spec: TrainSpec, resume: str | None) -> JobOutcome:
     from raymi.train import stage as train_stage
 
     result = train_stage.run(
-        spec, store_dir=settings().store_dir, say=say, resume=resume, teach=_teach(spec)
+        spec, store_dir=settings().store_dir, say=say, resume=resume, teach=_teach
     )
     return _judge_and_register(result, kind="train", path=result.run_dir)
 
 
-def _teach(spec: TrainSpec) -> Teach | None:
-    """How a run gets its teacher; None for a run without one."""
-    if spec.distillation is None:
-        return None
+def _teach(plans: Sequence[TrainPlan]) -> list[TrainPlan]:
+    """Have registered models answer; called only if a plan has a teacher."""
     from raymi.registry.store import open_store
     from raymi.registry.teacher import teach
 
-    store = open_store()
-    return lambda plan: teach(plan, store)
+    return teach(plans, open_store())
 
 
 def _sweep(spec: SweepSpec) -> JobOutcome:
     from raymi.sweep import stage as sweep_stage
     from raymi.sweep.report import format_table
 
-    result = sweep_stage.run(
-        spec, store_dir=settings().store_dir, say=say, teach=_teach(spec.train)
-    )
+    result = sweep_stage.run(spec, store_dir=settings().store_dir, say=say, teach=_teach)
     say("")
     say(format_table(result))
     say("")

@@ -173,7 +173,7 @@ def _document(version: ModelVersion, bundle: Bundle, aliases: list[str]) -> dict
 
 def _print_model(version: ModelVersion, bundle: Bundle, aliases: list[str]) -> None:
     lineage, evaluation = bundle.lineage, bundle.evaluation
-    data = lineage.dataset
+    data, teacher = lineage.dataset, lineage.teacher
     facts = {
         "model": f"{version.reference} {' '.join(f'({alias})' for alias in aliases)}".rstrip(),
         "fingerprint": version.fingerprint,
@@ -182,6 +182,7 @@ def _print_model(version: ModelVersion, bundle: Bundle, aliases: list[str]) -> N
         "network": f"{bundle.architecture.name} {bundle.architecture.arguments or ''}".rstrip(),
         "runs as": f"{version.precision.value}, up to {bundle.serving.max_batch_size} rows a pass",
         "data": f"{data['name']}@{data['fingerprint'][:12]}",
+        **({"teacher": f"{teacher.name}@{teacher.version}"} if teacher else {}),
         "run": f"{lineage.run_id}, {lineage.started_at:%Y-%m-%d %H:%M} UTC",
         "code": lineage.git_commit or lineage.code_package or "unknown commit",
         "hardware": ", ".join(f"{k} {v}" for k, v in lineage.hardware.items()),

@@ -36,6 +36,7 @@ from raymi.specs.train import TrainSpec
 from raymi.specs.yaml_text import dump, parse
 from raymi.store.artifacts import verify
 from raymi.store.record import Record
+from raymi.train.plan import Teacher
 from raymi.train.result import TrainResult
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ class Lineage(Record):
 
     samples_per_s: float
     """Training throughput."""
+
+    teacher: Teacher | None = None
+    """The registered model it learned from besides its labels."""
 
 
 class BundleDocument(Record):
@@ -267,4 +271,5 @@ def _lineage(result: TrainResult) -> Lineage:
         started_at=provenance.started_at,
         validation_metrics=result.metrics,
         samples_per_s=result.samples_per_s,
+        teacher=result.teacher,
     )

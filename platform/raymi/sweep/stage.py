@@ -27,7 +27,7 @@ from raymi.train.follow import follow, format_seconds
 from raymi.train.planning import make_plan, new_run_id, open_run
 from raymi.train.provenance import collect_provenance
 from raymi.train.run_files import SPEC_FILE
-from raymi.train.teaching import Teach
+from raymi.train.teaching import Teach, taught
 
 
 def run(
@@ -43,7 +43,7 @@ def run(
         spec: What to search.
         store_dir: Where datasets, runs and sweeps are kept; every worker must reach it.
         say: Receives progress, a line at a time.
-        teach: Asks the teacher of the reference run; needed if it has one.
+        teach: Asks the teachers of trials; needed if any has one.
 
     Raises:
         SpecError: No trial can start here; nothing was started.
@@ -99,8 +99,8 @@ def _run(
     say(f"sweep {sweep_dir.name}: {len(plans)} trials, {num_concurrent} at a time")
     for plan in plans:
         open_run(plan.plan)
-    if teach is not None:
-        plans = [replace(plan, plan=teach(plan.plan)) for plan in plans]
+    with_teachers = taught([plan.plan for plan in plans], teach)
+    plans = [replace(one, plan=plan) for one, plan in zip(plans, with_teachers, strict=True)]
     logs = {
         f"[trial {p.trial.index + 1}: {p.trial.label}] ": Path(p.plan.run_dir) / EVENTS_FILE
         for p in plans

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from raymi.data.preprocessing import NextByteTarget, Target
+from raymi.errors import SpecError
 from raymi.specs.distillation import DistillationSpec
 from raymi.train.batch import Batch
 from raymi.train.objective import element_losses, element_weights, teacher_losses
@@ -29,14 +30,24 @@ class Criterion:
         return not isinstance(self._target, NextByteTarget)
 
     def loss_sum(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Sum over the elements that count; a scalar with a gradient."""
+        """Sum over the elements that count; a scalar with a gradient.
+
+        Raises:
+            SpecError: The run has a teacher, and the batch has no answers of it.
+        """
         targets = batch.targets.to(self._device, non_blocking=True)
         row_weights = batch.weights.to(self._device, non_blocking=True)
         weights = element_weights(targets, row_weights, self._target)
         losses = element_losses(outputs, targets, self._target)
         total = (losses * weights).sum()
-        if self._distillation is None or batch.soft_targets is None:
+        if self._distillation is None:
             return total
+        if batch.soft_targets is None:
+            raise SpecError(
+                "distillation: nobody has asked the teacher",
+                why="the plan has no soft targets, and without them it would be another run",
+                fix="start the run with jobs/train.py or jobs/sweep.py",
+            )
         taught = teacher_losses(
             outputs,
             batch.soft_targets.to(self._device, non_blocking=True),

@@ -207,6 +207,7 @@ def _surroundings(run: RunFiles) -> list[Section]:
         "code package": provenance.get("code_package"),
         **{f"data: {name}": value for name, value in _mapping(run.result.get("dataset")).items()},
         "spec fingerprint": run.result.get("spec_fingerprint"),
+        "teacher": _teacher(run),
     }
     rows = [
         (name.replace("_", " "), str(value))
@@ -220,6 +221,11 @@ def _surroundings(run: RunFiles) -> list[Section]:
         versions = "\n".join(f"{name} {version}" for name, version in environment.items())
         blocks.append(Details(f"All {len(environment)} installed distributions", versions))
     return [Section("Hardware and environment", blocks)]
+
+
+def _teacher(run: RunFiles) -> str | None:
+    teacher = _mapping(run.result.get("teacher"))
+    return f"{teacher.get('name')}@{teacher.get('version')}" if teacher else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from raymi.train.planning import describe, make_plan, new_run_id, open_run, reop
 from raymi.train.provenance import collect_provenance
 from raymi.train.report import write_report
 from raymi.train.result import TrainResult
-from raymi.train.teaching import Teach
+from raymi.train.teaching import Teach, taught
 
 
 def run(
@@ -55,8 +55,7 @@ def run(
         open_run(plan)
     else:
         reopen_run(plan)
-    if teach is not None:
-        plan = teach(plan)
+    [plan] = taught([plan], teach)
     provenance = collect_provenance(accelerator, code_package=cluster.code_package())
     say(f"run {plan.run_id}: {describe(plan)}")
     try:
