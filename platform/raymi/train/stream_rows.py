@@ -175,7 +175,8 @@ class _RowsInTurn:
 
 def _quiet_context(object_store_bytes: int) -> DataContext:
     """Blocks in order, as the tasks made them, within a share of memory, and no output."""
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It warns that progress bars are off, among other things.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
