@@ -60,6 +60,38 @@ def train(
     _print_train(speed)
 
 
+@app.command()
+def teacher(
+    file: Annotated[Path, typer.Argument(help="A train spec with `distillation`.")],
+    overrides: Set = [],  # noqa: B006 - typer copies it
+    *,
+    seeds: Annotated[int, typer.Option(min=3, max=30, help="Pairs of runs.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Test metric of a student with and without its teacher, in pairs of the same seed."""
+    from raymi.bench.teacher_gain import mean_interval, measure
+    from raymi.registry.store import open_store
+    from raymi.registry.teacher import teach
+    from raymi.settings import settings
+
+    store = open_store()
+    gain = measure(
+        _train_spec(file, overrides),
+        num_seeds=seeds,
+        store_dir=settings().store_dir,
+        teach=lambda plans: teach(plans, store),
+        say=_silent if as_json else print_line,
+    )
+    if as_json:
+        print_json(gain.to_document())
+        return
+    average, low, high = mean_interval(gain.gains)
+    print_line(
+        f"{gain.teacher} is worth {average:+.4f} {gain.metric} to this student, on average over "
+        f"{seeds} seeds (95% interval {low:+.4f} to {high:+.4f})"
+    )
+
+
 def _train_spec(file: Path, overrides: list[str]) -> TrainSpec:
     from raymi.specs.loading import load_spec
     from raymi.specs.train import TrainSpec

@@ -14,6 +14,7 @@ from raymi.train.completion import finish
 from raymi.train.launcher import SingleProcessLauncher
 from raymi.train.loop import train_worker
 from raymi.train.outcome import OUTCOME_FILE, Outcome
+from raymi.train.plan import TrainPlan
 from raymi.train.planning import make_plan, new_run_id, open_run
 from raymi.train.provenance import collect_provenance
 from raymi.train.result import TrainResult
@@ -32,6 +33,16 @@ def run(spec: TrainSpec, *, store_dir: Path, teach: Teach | None = None) -> Trai
         SpecError, DataError, NotFoundError: It cannot run as asked.
         TrainingError: It started and failed.
     """
+    [plan] = taught([open_plan(spec, store_dir=store_dir)], teach)
+    return train(plan)
+
+
+def open_plan(spec: TrainSpec, *, store_dir: Path) -> TrainPlan:
+    """Plan a run of one worker, and make its directory.
+
+    Raises:
+        SpecError, DataError, NotFoundError: It cannot run as asked.
+    """
     wanted = spec.resources.accelerator
     accelerator = detect() if wanted == "auto" else find(wanted)
     require_precision(accelerator, spec.precision)
@@ -42,7 +53,16 @@ def run(spec: TrainSpec, *, store_dir: Path, teach: Teach | None = None) -> Trai
         store_dir=store_dir,
     )
     open_run(plan)
-    [plan] = taught([plan], teach)
+    return plan
+
+
+def train(plan: TrainPlan) -> TrainResult:
+    """Train a plan to the end.
+
+    Raises:
+        TrainingError: It started and failed.
+    """
+    accelerator = find(plan.accelerator)
     provenance = collect_provenance(accelerator, code_package=None)
     train_worker(plan, SingleProcessLauncher(device="cuda:0" if accelerator.is_gpu else "cpu"))
     outcome = Outcome.load(Path(plan.run_dir) / OUTCOME_FILE)
