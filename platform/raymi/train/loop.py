@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from raymi.errors import TrainingError
 from raymi.train.batch import Batch, Step
 from raymi.train.checkpoint_store import CheckpointStore
+from raymi.train.checkpoint_writer import persist
 from raymi.train.council import Council
 from raymi.train.criterion import Criterion
 from raymi.train.failure import CONSEQUENCES, Reason
@@ -138,21 +139,27 @@ class Worker:
     def _resume(self) -> None:
         """Go back to the newest good checkpoint; the chief picks it for everybody."""
         store = CheckpointStore(Path(self.plan.run_dir), keep=self.spec.checkpoint.keep)
-        found = store.load_newest(self.record.skipped) if self.is_chief else None
+        found = None
+        if self.is_chief:
+            patience_s = self.spec.checkpoint.storage_patience_s
+            found = persist(lambda: store.load_newest(self.record.skipped), patience_s)
         chosen = self.council.largest([found[1]["step"] if found else 0])[0]
         if chosen == 0:
             return
         if found is None:
             found = store.load(chosen)
         self.state.restore(found[1], fingerprint=self.spec.fingerprint())
+        if self.is_chief:
+            # It holds every worker's share, and is added to theirs when the epoch ends.
+            self.epoch_loss += torch.tensor(self.state.epoch_loss, device=self.device)
 
     def _run_epoch(self, epoch: int) -> dict[str, float] | None:
         """Train to the end of an epoch, or of the run; None if the workers leave before."""
         steps_per_epoch = self.rows.steps_per_epoch
         end = min((epoch + 1) * steps_per_epoch, self.total_steps)
         self.network.module.train()
-        self.epoch_loss.zero_()
         self.stopwatch.resume()
+        cause: Cause | None = None
         began = time.perf_counter()
         for step in self.rows.steps(epoch, self.state.step % steps_per_epoch):
             fetched = time.perf_counter()
@@ -171,15 +178,20 @@ class Worker:
             saves = self.pace.is_step_checkpoint_due(self.state.step)
             if is_last or saves or self._is_meeting_due():
                 cause = self._meet(epoch, is_last=is_last)
-                if saves and not is_last:
-                    self._save()
+                if is_last:
+                    break
                 if cause is not None:
                     self._leave(cause)
                     return None
-            if is_last:
-                break
+                if saves:
+                    self._save()
             began = time.perf_counter()
-        return self._end_epoch(epoch)
+        metrics = self._end_epoch(epoch)
+        # Not before the epoch is judged: nobody would do it later.
+        if cause is not None and self.state.step < self.total_steps:
+            self._leave(cause)
+            return None
+        return metrics
 
     def _step(self, step: Step) -> float:
         """One optimizer step; returns what its loss was divided by."""
@@ -259,7 +271,7 @@ class Worker:
             raise _failure(found, self.state.step)
         self.record.check()
         if not is_last and self.is_chief and self.pace.is_progress_due():
-            self._log("progress", epoch=epoch + 1, loss=self._mean_loss())
+            self._log("progress", epoch=epoch + 1, loss=_mean(self.epoch_loss))
         return _CAUSES[leave]
 
     def _is_meeting_due(self) -> bool:
@@ -288,7 +300,9 @@ class Worker:
         """
         self.stopwatch.pause()
         snapshot = self.state.snapshot(
-            fingerprint=self.spec.fingerprint(), elapsed_s=self.pace.elapsed_s()
+            fingerprint=self.spec.fingerprint(),
+            elapsed_s=self.pace.elapsed_s(),
+            epoch_loss=self._epoch_loss().tolist(),
         )
         self.record.save(self.state.step, snapshot, waits=waits)
         self.pace.saved()
@@ -301,9 +315,8 @@ class Worker:
     def _end_epoch(self, epoch: int) -> dict[str, float]:
         """Validate, and save or report if it is time."""
         self.stopwatch.pause()
-        if self.launcher.world_size > 1:
-            dist.all_reduce(self.epoch_loss)
-        loss = self._mean_loss()
+        loss = _mean(self._epoch_loss())
+        self.epoch_loss.zero_()
         metrics = self._validate()
         self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
         step = self.state.step
@@ -328,7 +341,9 @@ class Worker:
         if self.state.average is None:
             return self.scorer.score(model, self.device)
         with self.state.average.applied():
-            return self.scorer.score(model, self.device)
+            metrics = self.scorer.score(model, self.device)
+            self.network.forget_gathered()
+            return metrics
 
     def _finish(self, metrics: dict[str, float]) -> None:
         weights = self.state.weights()
@@ -344,10 +359,12 @@ class Worker:
             peak_gib=memory.item(),
         )
 
-    def _mean_loss(self) -> float:
-        """Mean over the epoch so far; this worker's share of it until the epoch ends."""
-        loss_sum, num_elements = self.epoch_loss.tolist()
-        return float(loss_sum / max(num_elements, 1.0))
+    def _epoch_loss(self) -> Tensor:
+        """Loss sum and count of the epoch so far, over all workers."""
+        total = self.epoch_loss.clone()
+        if self.launcher.world_size > 1:
+            dist.all_reduce(total)
+        return total
 
     def _log(self, kind: str, **fields: float) -> None:
         self.record.log(
@@ -360,6 +377,11 @@ class Worker:
             **fields,
             **self.record.live(),
         )
+
+
+def _mean(sums: Tensor) -> float:
+    loss_sum, num_elements = sums.tolist()
+    return float(loss_sum / max(num_elements, 1.0))
 
 
 def _failure(reason: Reason, step: int) -> TrainingError:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -39,12 +39,18 @@ class Network:
             return context
         return nullcontext()
 
+    def forget_gathered(self) -> None:
+        """Let the next pass gather the weights anew; FSDP2 keeps those of the outermost module."""
+        if isinstance(self.module, FSDPModule):
+            self.module.reshard()
+
 
 def shard(model: nn.Module, spec: ParallelismSpec, *, device: torch.device) -> bool:
     """Recompute and shard in place, before the optimizer is built; whether it was sharded.
 
     Raises:
-        SpecError: Activation checkpointing is asked of a network without blocks.
+        SpecError: Activation checkpointing is asked of a network without blocks, or sharding of
+            one with weights of several types.
     """
     blocks = list(blocks_of(model))
     if spec.activation_checkpointing:
@@ -59,11 +65,23 @@ def shard(model: nn.Module, spec: ParallelismSpec, *, device: torch.device) -> b
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     if spec.strategy is not Strategy.FSDP or not dist.is_initialized():
         return False
+    _require_one_dtype(model)
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return True
+
+
+def _require_one_dtype(model: nn.Module) -> None:
+    """FSDP2 keeps the parameters of a block in one piece of memory."""
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if len(dtypes) > 1:
+        raise SpecError(
+            "parallelism.strategy: fsdp needs weights of one type",
+            why=f"this network has {', '.join(sorted(map(str, dtypes)))}: BatchNorm stays fp32",
+            fix="use `strategy: ddp`, another precision, or a norm without running statistics",
+        )
 
 
 def wrap(
@@ -80,8 +98,19 @@ def wrap(
         gradient_as_bucket_view=True,
     )
     if spec.gradient_compression is Compression.BF16:
-        replicated.register_comm_hook(None, bf16_compress_hook)
+        # A lambda, because torch compares annotations and ours are text.
+        replicated.register_comm_hook(None, lambda _, bucket: _average_in_bf16(bucket))
     return Network(replicated, is_sharded=False)
+
+
+def _average_in_bf16(bucket: Any) -> Any:
+    """Average a bucket of gradients as bf16; torch's own hook refuses to run on gloo."""
+    compressed = bucket.buffer().to(torch.bfloat16).div_(dist.get_world_size())
+
+    def restore(done: Any) -> Any:
+        return bucket.buffer().copy_(done.value()[0])
+
+    return dist.all_reduce(compressed, async_op=True).get_future().then(restore)
 
 
 def blocks_of(model: nn.Module) -> Iterable[nn.Module]:

@@ -34,6 +34,7 @@ from raymi.train.launcher import Launcher
 from raymi.train.outcome import MODEL_FILE, OUTCOME_FILE, Outcome
 from raymi.train.parity import probe
 from raymi.train.plan import TrainPlan
+from raymi.train.state import seed_everything
 from raymi.train.telemetry import TelemetryRecorder, rank_file
 from raymi.train.throughput import peak_memory_gib, warmup_steps
 
@@ -135,6 +136,7 @@ class RunRecord:
         num_steps = spec.health.parity_steps
         if not self._is_chief or num_steps == 0 or spec.precision is Precision.FP32:
             return
+        seed_everything(spec.seed)
         report = probe(
             model=build_model(self._plan.architecture, self._plan.preprocessing),
             spec=spec,

@@ -48,7 +48,12 @@ class TrainingState:
     elapsed_s: float = 0.0
     """Seconds of training in earlier attempts up to this step."""
 
-    def snapshot(self, *, fingerprint: str, elapsed_s: float) -> dict[str, Any]:
+    epoch_loss: tuple[float, float] = (0.0, 0.0)
+    """Loss sum and count of the unfinished epoch, over all workers."""
+
+    def snapshot(
+        self, *, fingerprint: str, elapsed_s: float, epoch_loss: list[float]
+    ) -> dict[str, Any]:
         """Everything needed to go on, copied to the CPU; every worker of a sharded run calls it."""
         model: dict[str, Any]
         optimizer: dict[str, Any]
@@ -70,6 +75,7 @@ class TrainingState:
             "spec_fingerprint": fingerprint,
             "step": self.step,
             "elapsed_s": elapsed_s,
+            "epoch_loss": epoch_loss,
         }
         return {**position, **state}
 
@@ -97,6 +103,7 @@ class TrainingState:
             self.average.load_state_dict(saved["average"])
         self.step = saved["step"]
         self.elapsed_s = saved["elapsed_s"]
+        self.epoch_loss = (saved["epoch_loss"][0], saved["epoch_loss"][1])
 
     def weights(self) -> dict[str, Tensor]:
         """The final weights, averaged if the spec says so, fp32 on the CPU.
