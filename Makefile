@@ -55,7 +55,7 @@ format: $(STAMP) ## Rewrite files in the project's style
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-docs: $(STAMP) ## Rewrite the parts of README.md that are printed from the code
+docs: $(STAMP) ## Rewrite the parts of documents that are printed from the code
 	@PYTHONPATH=platform $(BIN)/python tests/docs/readme_sections.py
 
 clean: ## Remove the virtual environment, caches and local state

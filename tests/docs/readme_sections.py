@@ -1,4 +1,4 @@
-"""The parts of README.md that are printed from the code; `make docs` rewrites them."""
+"""The parts of documents that are printed from the code; `make docs` rewrites them."""
 
 import ast
 import re
@@ -6,33 +6,38 @@ import sys
 from pathlib import Path
 
 from raymi.lifecycle import STAGES
+from raymi.train.failure import CONSEQUENCES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+TRAINING = ROOT / "platform" / "TRAINING.md"
 PACKAGE = ROOT / "platform" / "raymi"
 
 
-def sections() -> dict[str, str]:
-    """Marker name -> the text between its markers."""
-    return {"stages": _stages(), "map": _map()}
+def sections() -> dict[tuple[Path, str], str]:
+    """Document and marker name -> the text between its markers."""
+    return {
+        (README, "stages"): _stages(),
+        (README, "map"): _map(),
+        (TRAINING, "failures"): _failures(),
+    }
 
 
 def section(text: str, name: str) -> str:
     """What stands between two markers in a document."""
     found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.DOTALL)
     if found is None:
-        raise LookupError(f"README.md has no section {name}")
+        raise LookupError(f"there is no section {name}")
     return found.group(1)
 
 
 def rewrite() -> None:
-    """Bring README.md up to date."""
-    text = README.read_text()
-    for name, content in sections().items():
-        text = text.replace(
-            f"<!-- {name} -->\n{section(text, name)}", f"<!-- {name} -->\n{content}"
+    """Bring every document up to date."""
+    for (path, name), content in sections().items():
+        text = path.read_text()
+        path.write_text(
+            text.replace(f"<!-- {name} -->\n{section(text, name)}", f"<!-- {name} -->\n{content}")
         )
-    README.write_text(text)
 
 
 def _stages() -> str:
@@ -41,6 +46,16 @@ def _stages() -> str:
         for stage in STAGES
     ]
     return "\n".join(["| stage | question | takes | gives |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _failures() -> str:
+    rows = [
+        f"| `{reason.value}` | {consequence.sentence} | {consequence.policy.value} "
+        f"| {consequence.fix} |"
+        for reason, consequence in CONSEQUENCES.items()
+    ]
+    head = ["| reason | what happened | policy | what to try |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
 
 
 def _map() -> str:
@@ -62,4 +77,4 @@ def _purpose(path: Path) -> str:
 
 if __name__ == "__main__":
     rewrite()
-    sys.stdout.write("README.md is up to date\n")
+    sys.stdout.write("the documents are up to date\n")

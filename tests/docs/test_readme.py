@@ -18,6 +18,7 @@ PAGES = [
     ROOT / "cluster" / "README.md",
     ROOT / "jobs" / "README.md",
     ROOT / "serve_apps" / "README.md",
+    ROOT / "platform" / "TRAINING.md",
 ]
 
 _path = ROOT / "tests" / "docs" / "readme_sections.py"
@@ -37,11 +38,15 @@ def command_path(words: list[str]) -> list[str]:
     return words[:2] if words[0] == "data" else words[:1]
 
 
-@pytest.mark.parametrize("name", readme_sections.sections())
-def test_a_printed_section_is_up_to_date(name):
-    assert readme_sections.section(README, name) == readme_sections.sections()[name], (
-        "run `make docs`"
-    )
+@pytest.mark.parametrize(
+    "place", readme_sections.sections(), ids=lambda place: f"{place[0].name}-{place[1]}"
+)
+def test_a_printed_section_is_up_to_date(place):
+    path, name = place
+
+    printed = readme_sections.section(path.read_text(), name)
+
+    assert printed == readme_sections.sections()[place], "run `make docs`"
 
 
 @pytest.mark.parametrize("words", raymi_commands(), ids=" ".join)

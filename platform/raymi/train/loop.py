@@ -62,6 +62,9 @@ def train_worker(plan: TrainPlan, launcher: Launcher) -> Ending:
         IntegrityError: A shard is damaged, or a checkpoint belongs to another spec.
     """
     torch.set_num_threads(plan.spec.resources.cpus_per_worker)
+    if launcher.device.type == "cuda":
+        # Collectives and kernels of libraries go to the current device, not to the launcher's.
+        torch.cuda.set_device(launcher.device)
     set_matmul_mode(plan.spec.precision)
     worker = Worker(plan, launcher)
     try:
