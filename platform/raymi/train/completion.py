@@ -47,9 +47,10 @@ def finish(
 
 def _telemetry(plan: TrainPlan, outcome: Outcome) -> RunTelemetry:
     rates = rate(find(plan.accelerator), plan.spec.precision)
+    published = rates.achieved_tflops if rates else None
     return merge(
         [RankTelemetry.load(path) for path in rank_files(Path(plan.run_dir))],
         samples_per_s=outcome.samples_per_s,
         peak_tflops=rates.peak_tflops if rates else None,
-        achieved_tflops=rates.achieved_tflops if rates else None,
+        achieved_tflops=published or outcome.measured_tflops,
     )

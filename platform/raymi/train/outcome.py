@@ -29,5 +29,8 @@ class Outcome(Record):
     num_steps: int
     """Optimizer steps."""
 
+    measured_tflops: float | None = None
+    """What a worker reached in a large matrix product; only for devices nobody has measured."""
+
     parity: dict[str, Any] | None = None
     """How the first steps compared with an fp32 twin; None for fp32 itself, and if not asked."""

@@ -18,6 +18,7 @@ from raymi.accelerators.catalog import Accelerator, find
 from raymi.accelerators.environment import machine_index, recorded_environment
 from raymi.accelerators.inventory import DeviceFacts, describe_device
 from raymi.accelerators.meters.choice import open_meter
+from raymi.accelerators.rates import rate
 from raymi.data.preprocessing import NextByteTarget
 from raymi.models.catalog import build_model
 from raymi.specs.precision import Precision
@@ -31,6 +32,7 @@ from raymi.train.failure import Reason
 from raymi.train.flops import flops_per_sample
 from raymi.train.inputs import DeviceInputs
 from raymi.train.launcher import Launcher
+from raymi.train.matmul_rate import measured_tflops
 from raymi.train.outcome import MODEL_FILE, OUTCOME_FILE, Outcome
 from raymi.train.parity import probe
 from raymi.train.plan import TrainPlan
@@ -180,6 +182,7 @@ class RunRecord:
             peak_memory_gib=peak_gib,
             duration_s=duration_s,
             num_steps=num_steps,
+            measured_tflops=self._measured_tflops(),
             parity=self._parity,
         )
         persist(lambda: self._save_weights(weights), patience_s)
@@ -191,6 +194,12 @@ class RunRecord:
         if self._writer is not None:
             self._writer.close()
         self._telemetry.close()
+
+    def _measured_tflops(self) -> float | None:
+        precision = self._plan.spec.precision
+        if rate(self._accelerator, precision) is not None:
+            return None
+        return measured_tflops(precision, self._launcher.device)
 
     def _device(self) -> DeviceFacts:
         return describe_device(self._accelerator, index=self._device_number)
