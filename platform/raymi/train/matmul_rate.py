@@ -28,11 +28,12 @@ def measured_tflops(
     A product of n x n matrices is 2 n^3 operations. The numbers are normal: zeros would let a
     device run faster than training can.
     """
+    dtype = torch.bfloat16 if precision is Precision.BF16_PURE else torch.float32
     best = 0.0
     for size in _SIZES:
         began = clock()
-        left = torch.randn(size, size, device=device)
-        right = torch.randn(size, size, device=device)
+        left = torch.randn(size, size, device=device, dtype=dtype)
+        right = torch.randn(size, size, device=device, dtype=dtype)
         while True:
             start = clock()
             with torch.inference_mode(), compute_context(precision, device):
