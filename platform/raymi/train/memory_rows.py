@@ -20,7 +20,7 @@ from raymi.train.encoded_rows import (
 )
 from raymi.train.order import RowOrder, row_order, step_cut
 from raymi.train.plan import TrainPlan
-from raymi.train.step_buffers import BufferRing, Layout, StepBuffer, row_bytes
+from raymi.train.step_buffers import Layout, buffer_ring, row_bytes
 
 GROUP_BYTES = 4 << 20
 """Small steps are gathered together up to this size, to ask less often."""
@@ -67,15 +67,11 @@ class MemoryMappedRows:
         }
         self.row_bytes = row_bytes(layout)
         self._steps_per_group = _steps_per_group(layout, self._cut.share(self._cut.rows_in(0)))
-        is_gpu = find(plan.accelerator).is_gpu
-        self._ring = BufferRing(
-            [
-                StepBuffer(
-                    layout, self._cut, steps_per_group=self._steps_per_group, is_pinned=is_gpu
-                )
-                # A GPU trains from one while the next is filled and a third is copied.
-                for _ in range(3 if is_gpu else 1)
-            ]
+        self._ring = buffer_ring(
+            layout,
+            self._cut,
+            steps_per_group=self._steps_per_group,
+            is_gpu=find(plan.accelerator).is_gpu,
         )
 
     @property

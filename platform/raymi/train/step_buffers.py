@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from raymi.train.batch import Batch, Step
 from raymi.train.encoded_rows import SOFT_TARGETS, TARGETS
 from raymi.train.order import StepCut
 
+_OWN = (TARGETS, SOFT_TARGETS)
+
 Layout = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
 """Shape and type of one row of each array."""
 
@@ -26,12 +29,19 @@ Fill = Callable[[range, Mapping[str, Tensor]], None]
 """Writes the rows of a group of steps into tensors of as many rows."""
 
 
+class Fence(Protocol):
+    """A place in a device's queue of work, such as a `torch.cuda.Event`."""
+
+    def record(self) -> None:
+        """Put it behind everything that has been asked for."""
+
+    def synchronize(self) -> None:
+        """Wait until the device has passed it; at once if it was never put anywhere."""
+
+
 def row_bytes(layout: Layout) -> int:
     """Size of one row."""
     return sum(math.prod(shape) * dtype.itemsize for shape, dtype in layout.values())
-
-
-_OWN = (TARGETS, SOFT_TARGETS)
 
 
 class StepBuffer:
@@ -41,13 +51,15 @@ class StepBuffer:
         layout: What a row consists of.
         cut: This worker's part of a step.
         steps_per_group: Steps that fit.
-        is_pinned: Whether a GPU copies from it while this process goes on.
+        fence: Of a GPU that copies from it, pinned, while this process goes on.
     """
 
     def __init__(
-        self, layout: Layout, cut: StepCut, *, steps_per_group: int, is_pinned: bool
+        self, layout: Layout, cut: StepCut, *, steps_per_group: int, fence: Fence | None = None
     ) -> None:
         self._cut = cut
+        self._fence = fence
+        is_pinned = fence is not None and torch.cuda.is_available()
         num_full = min(cut.global_batch_size, cut.num_rows)
         self._share = cut.share(num_full)
         with torch.inference_mode(mode=False):
@@ -62,14 +74,11 @@ class StepBuffer:
         ]
         num_last = cut.rows_in(cut.steps_per_epoch - 1)
         self._last_step = self._step(0, num_last)
-        self._copied: torch.cuda.Event | None = None
-        if is_pinned:
-            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def room(self, group: range) -> dict[str, Tensor]:
         """The tensors to fill, once nothing reads them any more."""
-        if self._copied is not None:
-            self._copied.synchronize()
+        if self._fence is not None:
+            self._fence.synchronize()
         num_rows = len(group) * self._cut.share(self._cut.rows_in(group.start))
         return {name: column[:num_rows] for name, column in self._columns.items()}
 
@@ -81,8 +90,8 @@ class StepBuffer:
 
     def hand_back(self) -> None:
         """Note that everything that reads it has been asked for, on the current stream."""
-        if self._copied is not None:
-            self._copied.record()
+        if self._fence is not None:
+            self._fence.record()
 
     def _step(self, first: int, num_rows: int) -> Step:
         weights = torch.from_numpy(self._cut.weights(num_rows))
@@ -104,6 +113,20 @@ class StepBuffer:
             weights=weights,
             soft_targets=None if soft is None else soft[rows],
         )
+
+
+def buffer_ring(layout: Layout, cut: StepCut, *, steps_per_group: int, is_gpu: bool) -> BufferRing:
+    """As many buffers as the device can keep busy.
+
+    A GPU trains from one while the next is filled and a third is copied. A CPU that trains has
+    no time to fill one ahead.
+    """
+    fences: list[Fence | None] = [None]
+    if is_gpu and torch.cuda.is_available():
+        fences = [torch.cuda.Event() for _ in range(3)]  # type: ignore[no-untyped-call]
+    return BufferRing(
+        [StepBuffer(layout, cut, steps_per_group=steps_per_group, fence=f) for f in fences]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +159,10 @@ class BufferRing:
                 filled = ahead.popleft()
                 if filled.done is not None:
                     filled.done.result()
-                yield from filled.buffer.steps(filled.group)
-                filled.buffer.hand_back()
+                try:
+                    yield from filled.buffer.steps(filled.group)
+                finally:
+                    filled.buffer.hand_back()
                 free.append(filled.buffer)
         finally:
             for filled in ahead:

@@ -26,7 +26,7 @@ from raymi.train.encoded_rows import read_rows
 from raymi.train.group_tasks import read_group
 from raymi.train.order import step_cut
 from raymi.train.plan import TrainPlan
-from raymi.train.step_buffers import BufferRing, Layout, StepBuffer, row_bytes
+from raymi.train.step_buffers import Layout, buffer_ring, row_bytes
 
 GROUP_BYTES = 32 << 20
 """Largest part of a group that one task makes, unless a single step is larger."""
@@ -81,12 +81,11 @@ class StreamedRows:
             ),
         )
         self._group_bytes = self._steps_per_group * step_bytes
-        is_gpu = find(plan.accelerator).is_gpu
-        self._ring = BufferRing(
-            [
-                StepBuffer(layout, cut, steps_per_group=self._steps_per_group, is_pinned=is_gpu)
-                for _ in range(3 if is_gpu else 1)
-            ]
+        self._ring = buffer_ring(
+            layout,
+            cut,
+            steps_per_group=self._steps_per_group,
+            is_gpu=find(plan.accelerator).is_gpu,
         )
 
     @property

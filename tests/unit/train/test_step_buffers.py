@@ -14,9 +14,7 @@ LAYOUT = {"x": ((3,), torch.uint8), TARGETS: ((), torch.int64)}
 
 
 def ring(num_buffers: int) -> BufferRing:
-    return BufferRing(
-        [StepBuffer(LAYOUT, CUT, steps_per_group=2, is_pinned=False) for _ in range(num_buffers)]
-    )
+    return BufferRing([StepBuffer(LAYOUT, CUT, steps_per_group=2) for _ in range(num_buffers)])
 
 
 def number_groups(group, room):
@@ -98,3 +96,44 @@ def test_leaving_early_waits_for_what_is_being_filled():
 
     assert ended.is_set()
     buffers.close()
+
+
+class LoggingFence:
+    """A device that never lags, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def record(self) -> None:
+        self.log.append("record")
+
+    def synchronize(self) -> None:
+        self.log.append("wait")
+
+
+def test_a_buffer_that_a_gpu_copies_from_is_refilled_only_behind_the_copies():
+    fence = LoggingFence()
+    buffers = BufferRing([StepBuffer(LAYOUT, CUT, steps_per_group=2, fence=fence)])
+
+    def fill(group, room):
+        fence.log.append(f"fill {group.start}")
+
+    for _ in buffers.steps(groups(2), fill):
+        fence.log.append("copy")
+
+    assert fence.log == [
+        "wait", "fill 2", "copy", "copy", "record",
+        "wait", "fill 4", "copy", "record",
+        "wait", "fill 5", "copy", "record",
+    ]  # fmt: skip
+
+
+def test_a_buffer_left_in_the_middle_is_noted_as_used():
+    fence = LoggingFence()
+    buffers = BufferRing([StepBuffer(LAYOUT, CUT, steps_per_group=2, fence=fence)])
+
+    steps = buffers.steps(groups(), lambda group, room: None)
+    next(steps)
+    steps.close()
+
+    assert fence.log == ["wait", "record"]
