@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from raymi.errors import IntegrityError, NotFoundError
-from raymi.store.artifacts import staging
+from raymi.store.artifacts import staging, verify
 from raymi.train.checkpoint import load_state, write_state
 
 DIRECTORY = "checkpoints"
@@ -29,7 +29,13 @@ class CheckpointStore:
         self._keep = keep
 
     def newest_first(self) -> list[Path]:
-        """Every published checkpoint, the latest step first; some may turn out damaged."""
+        """Every published checkpoint, the latest step first; some may turn out damaged.
+
+        Raises:
+            OSError: The run's directory is away.
+        """
+        # A run that has lost its storage must not look like one that has not begun.
+        self._directory.parent.stat()
         return sorted(self._directory.glob(f"{_PREFIX}*"), reverse=True)
 
     def path(self, step: int) -> Path:
@@ -43,8 +49,12 @@ class CheckpointStore:
             OSError: The storage is full or away; nothing was published.
         """
         destination = self.path(step)
-        # One of the same step is equal, or damaged and about to be replaced.
-        shutil.rmtree(destination, ignore_errors=True)
+        # Not its parents: under a mount point that is empty, they would hide what comes back.
+        self._directory.mkdir(exist_ok=True)
+        if destination.exists():
+            if self._is_good(destination):
+                return destination
+            shutil.rmtree(destination)
         with staging(destination) as directory:
             write_state(directory, state)
         self.prune(self._keep)
@@ -70,12 +80,30 @@ class CheckpointStore:
 
         Args:
             say_skipped: Hears of each damaged one that was passed over, and why.
+
+        Raises:
+            OSError: The storage is away, or there are checkpoints and none can be read.
         """
+        skipped: list[tuple[Path, str]] = []
+        found, failure = None, None
         for path in self.newest_first():
             try:
-                return path, load_state(path)
+                found = path, load_state(path)
+                break
             except (IntegrityError, NotFoundError) as error:
-                say_skipped(path, error.why)
+                skipped.append((path, error.why))
             except (SafetensorError, json.JSONDecodeError, OSError, KeyError) as error:
-                say_skipped(path, f"{type(error).__name__}: {error}")
-        return None
+                skipped.append((path, f"{type(error).__name__}: {error}"))
+                failure = error if isinstance(error, OSError) else failure
+        if found is None and failure is not None:
+            raise failure
+        for path, why in skipped:
+            say_skipped(path, why)
+        return found
+
+    def _is_good(self, path: Path) -> bool:
+        try:
+            verify(path)
+        except (IntegrityError, NotFoundError):
+            return False
+        return True

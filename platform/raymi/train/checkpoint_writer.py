@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from raymi.errors import TrainingError
 from raymi.train.checkpoint_store import CheckpointStore
 from raymi.train.failure import CONSEQUENCES, Reason
+
+T = TypeVar("T")
 
 RETRY_INTERVAL_S = 1.0
 
@@ -51,13 +53,13 @@ def storage_reason(error: OSError) -> Reason:
 
 
 def persist(
-    write: Callable[[], object],
+    work: Callable[[], T],
     patience_s: float,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
-) -> None:
-    """Write now, trying again while storage is full or away.
+) -> T:
+    """Write or read now, trying again while storage is full or away.
 
     Raises:
         TrainingError: It stayed so for `patience_s`.
@@ -65,13 +67,11 @@ def persist(
     trouble = StorageTrouble(patience_s, clock=clock)
     while True:
         try:
-            write()
+            return work()
         except OSError as error:
             if failure := trouble.give_up(error):
                 raise failure from error
             sleep(RETRY_INTERVAL_S)
-        else:
-            return
 
 
 class CheckpointWriter:
@@ -98,6 +98,7 @@ class CheckpointWriter:
         self._published = published
         self._say_trouble = trouble
         self._failure: TrainingError | None = None
+        self._step: int | None = None
         self._idle = threading.Event()
         self._idle.set()
         self._stopped = threading.Event()
@@ -113,10 +114,15 @@ class CheckpointWriter:
     def submit(self, step: int, state: dict[str, Any]) -> None:
         """Hand over a copied state; waits for the one before, so that memory is bounded.
 
+        One of the step that was handed over last is the same again, and dropped.
+
         Raises:
             TrainingError: An earlier one could not be written, and patience has ended.
         """
         self.drain()
+        if step == self._step:
+            return
+        self._step = step
         self._idle.clear()
         self._queue.put((step, state))
 

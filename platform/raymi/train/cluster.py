@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 
 from raymi.errors import UnreachableError
 from raymi.train.admission import Resources
@@ -14,6 +15,10 @@ from raymi.train.admission import Resources
 # How often the Train controller looks at its workers. Ray's 2 s adds up to seconds of waiting
 # at each start and end of a worker group, and a crash in between loses the last checkpoint.
 _HEALTH_CHECK_INTERVAL_S = "0.2"
+
+# How long it waits for a place. What it asks for was free a moment ago: if it is not any more, or
+# its node is gone without Ray knowing it yet, counting anew is better than waiting.
+_START_TIMEOUT_S = "30"
 
 
 def join() -> None:
@@ -25,6 +30,7 @@ def join() -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_INTERVAL_S)
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
     logging.getLogger("ray").setLevel(logging.WARNING)
     # It warns that token authentication is on, which is what Raymi wants.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
@@ -51,6 +57,16 @@ def nodes() -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def free() -> list[Resources]:
+    """What nobody has taken of each live node."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return [
+        resources
+        for node_id, resources in available_resources_per_node().items()
+        if node_id in alive
+    ]
+
+
 def code_package() -> str | None:
     """Content hash of the working directory that was uploaded with this job."""
     runtime_env: dict[str, Any] = dict(ray.get_runtime_context().runtime_env)
@@ -65,7 +81,12 @@ def _worker_environment(address: str) -> dict[str, Any]:
     guess wrong; the cleaner of a stopped trial's placement group dies, and the sweep waits for
     ever. A private cluster has no address before it starts, so its workers look it up.
     """
-    names = ("RAYMI_HOME", "RAYMI_STORE", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S")
+    names = (
+        "RAYMI_HOME",
+        "RAYMI_STORE",
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S",
+    )
     variables = {name: os.environ[name] for name in names if name in os.environ}
     if address == "local":
         return {"env_vars": variables, "worker_process_setup_hook": _set_address}

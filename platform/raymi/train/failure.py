@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from raymi.errors import CapabilityError, IntegrityError, RaymiError, TrainingError
+
+ROOM_PATIENCE_S = 300.0
+"""How long a run waits for room for its workers, however often it tries, before it has failed."""
 
 
 class Reason(StrEnum):
@@ -97,7 +101,7 @@ CONSEQUENCES: dict[Reason, Consequence] = {
     ),
     Reason.PREEMPTED: Consequence(
         policy=Policy.STOP,
-        sentence="the job was told to end; everything up to its last step is saved",
+        sentence="the job was told to end",
         fix="continue with --resume",
     ),
     Reason.DISK_FULL: Consequence(
@@ -152,6 +156,21 @@ class Tally:
     micro_batch_size: int = 1
     """In force."""
 
+    waited_s: float = 0.0
+    """How long it has been without workers, for want of room."""
+
+    def after(self, reason: Reason, policy: Policy) -> Self:
+        """Count a failure that is not the last.
+
+        Waiting for room is not counted, only timed: no work is lost by it.
+        """
+        if policy is Policy.SHRINK:
+            half = self.micro_batch_size // 2
+            return replace(self, num_shrinks=self.num_shrinks + 1, micro_batch_size=half)
+        if reason is Reason.NO_ROOM:
+            return self
+        return replace(self, num_failures=self.num_failures + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
@@ -159,11 +178,14 @@ class Allowance:
 
     max_failures: int
     max_shrinks: int
+    room_patience_s: float = ROOM_PATIENCE_S
 
 
 def decide(reason: Reason, tally: Tally, allowance: Allowance) -> Policy:
     """What to do after a failure: the reason's policy while it is allowed, else stop."""
     policy = CONSEQUENCES[reason].policy
+    if reason is Reason.NO_ROOM:
+        return policy if tally.waited_s < allowance.room_patience_s else Policy.STOP
     if policy is Policy.RETRY and tally.num_failures < allowance.max_failures:
         return Policy.RETRY
     can_shrink = tally.num_shrinks < allowance.max_shrinks and tally.micro_batch_size > 1
@@ -181,6 +203,8 @@ _DEATHS = {
     "WorkerHealthCheckTimeoutError",
 }
 _NO_ROOM = {"WorkerGroupStartupTimeoutError", "WorkerGroupStartupFailedError"}
+_NODE_LOSSES = {"NodeDiedError", "PreemptionError"}
+_MEMORY_SIGNS = ("out of memory", "can't allocate memory")
 _NODE_SIGNS = ("node died", "its node has died", "the node it was running on", "node failure")
 # Tune stops a trial by taking its place away, which kills whatever runs there.
 _STOPPED = "its placement group was removed"
@@ -254,13 +278,19 @@ def _classify_one(error: BaseException) -> Reason | None:
         return Reason.UNSUPPORTED_PRECISION
     if isinstance(error, IntegrityError):
         return Reason.DAMAGED_ARTIFACT
-    if name == "OutOfMemoryError" or isinstance(error, MemoryError) or "out of memory" in text:
+    if (
+        name == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or any(sign in text for sign in _MEMORY_SIGNS)
+    ):
         return Reason.OUT_OF_MEMORY
     if name in _NO_ROOM:
         return Reason.NO_ROOM
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Reason.DISK_FULL
-    if name == "NodeDiedError" or (name in _DEATHS and any(sign in text for sign in _NODE_SIGNS)):
+    if name in ("NodeDiedError", "PreemptionError") or (
+        name in _DEATHS and any(sign in text for sign in _NODE_SIGNS)
+    ):
         return Reason.NODE_LOST
     if name in _DEATHS:
         return Reason.STOPPED_EARLY if _STOPPED in text else Reason.WORKER_DIED

@@ -102,6 +102,8 @@ def format_event(event: Event) -> str | None:
             return f"damaged checkpoint passed over: {event['path']} ({event['why']})"
         case "storage_trouble":
             return f"cannot write ({event['reason']}), trying again: {event['why']}"
+        case "stopping":
+            return "told to end: the workers will save and leave; tell again to end at once"
         case "left":
             return f"saved at step {event['step']} and left: {event['cause']}"
         case "finished":

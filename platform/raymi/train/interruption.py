@@ -15,8 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 
+from raymi.store.record import write_atomically
+
 LEAVE_FILE = "leave"
 _LOOK_INTERVAL_S = 1.0
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+"""SIGINT is also what `ray job stop` sends, where `RAY_JOB_STOP_SIGNAL` says so."""
 
 
 class Cause(StrEnum):
@@ -85,12 +89,13 @@ class LeaveNote:
         self._cause: Cause | None = None
 
     def write(self, cause: Cause) -> None:
-        """Ask; a request that is already there stays."""
-        try:
-            with self._path.open("x", encoding="utf-8") as file:
-                file.write(cause.value)
-        except FileExistsError:
-            return
+        """Ask; the end of the job replaces a request that is already there, nothing else does.
+
+        Raises:
+            OSError: The storage is full or away; ask again.
+        """
+        if cause is Cause.STOP or not self._path.exists():
+            write_atomically(self._path, cause.value)
 
     def clear(self) -> None:
         """Take the request back: the next attempt starts."""
@@ -102,27 +107,39 @@ class LeaveNote:
         if self._cause is None and now - self._looked_at >= _LOOK_INTERVAL_S:
             self._looked_at = now
             try:
-                self._cause = Cause(self._path.read_text(encoding="utf-8") or Cause.STOP)
+                self._cause = Cause(self._path.read_text(encoding="utf-8"))
             except (OSError, ValueError):
                 self._cause = None
         return self._cause
 
 
+class EndRequests:
+    """How often this driver was told to end: once is a request, twice is an order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 @contextmanager
-def told_to_stop(note: LeaveNote) -> Iterator[None]:
-    """While the block runs, SIGTERM of this driver asks all workers to save and leave.
+def counting_end_requests() -> Iterator[EndRequests]:
+    """While the block runs, SIGTERM and Ctrl-C of this driver are counted and do nothing else.
 
     Outside the main thread, as in a sweep's trial, signals are somebody else's business.
     """
-    note.clear()
+    requests = EndRequests()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield requests
         return
-    earlier = signal.signal(signal.SIGTERM, lambda *_: note.write(Cause.STOP))
+
+    def count(_number: int, _frame: FrameType | None) -> None:
+        requests.count += 1
+
+    earlier = {number: signal.signal(number, count) for number in _END_SIGNALS}
     try:
-        yield
+        yield requests
     finally:
-        signal.signal(signal.SIGTERM, earlier)
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 def cause_to_leave(note: LeaveNote) -> Cause | None:

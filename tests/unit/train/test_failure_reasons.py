@@ -100,6 +100,28 @@ def test_memory_is_saved_until_one_row_is_left(tally, policy):
     assert decide(Reason.OUT_OF_MEMORY, tally, Allowance(max_failures=9, max_shrinks=3)) is policy
 
 
+@pytest.mark.parametrize(
+    ("waited_s", "policy"), [(0, Policy.RETRY), (59, Policy.RETRY), (60, Policy.STOP)]
+)
+def test_a_run_without_room_tries_as_long_as_patience_lasts(waited_s, policy):
+    allowance = Allowance(max_failures=0, max_shrinks=0, room_patience_s=60)
+
+    assert decide(Reason.NO_ROOM, Tally(waited_s=waited_s), allowance) is policy
+
+
+def test_waiting_for_room_is_no_failure():
+    tally = Tally(num_failures=1)
+
+    assert tally.after(Reason.NO_ROOM, Policy.RETRY) == tally
+    assert tally.after(Reason.NODE_LOST, Policy.RETRY).num_failures == 2
+
+
+def test_a_shrink_halves_the_micro_batch_in_force():
+    tally = Tally(micro_batch_size=6).after(Reason.OUT_OF_MEMORY, Policy.SHRINK)
+
+    assert (tally.num_shrinks, tally.micro_batch_size, tally.num_failures) == (1, 3, 0)
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_says_what_happened_and_what_to_try(reason):
     consequence = CONSEQUENCES[reason]

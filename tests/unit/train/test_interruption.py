@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from raymi.train.interruption import Cause, LeaveNote, told_to_stop
+from raymi.train.interruption import Cause, LeaveNote, counting_end_requests
 
 WORKER = """
 import os, signal
@@ -23,20 +24,20 @@ print("still here", flush=True)
 """
 
 
-@pytest.fixture
-def restored_signals():
-    earlier = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, earlier)
+@pytest.mark.parametrize(
+    ("causes", "read"),
+    [
+        ((Cause.RESIZE,), Cause.RESIZE),
+        ((Cause.PREEMPTED, Cause.RESIZE), Cause.PREEMPTED),
+        ((Cause.RESIZE, Cause.STOP), Cause.STOP),
+        ((Cause.STOP, Cause.RESIZE), Cause.STOP),
+    ],
+)
+def test_the_first_cause_stays_unless_the_job_ends(tmp_path, causes, read):
+    for cause in causes:
+        LeaveNote(tmp_path).write(cause)
 
-
-def test_a_note_is_read_once_written_and_the_first_cause_stays(tmp_path):
-    note = LeaveNote(tmp_path)
-
-    note.write(Cause.RESIZE)
-    note.write(Cause.STOP)
-
-    assert LeaveNote(tmp_path).read() is Cause.RESIZE
+    assert LeaveNote(tmp_path).read() is read
 
 
 def test_the_file_system_is_asked_once_a_second(tmp_path):
@@ -61,11 +62,38 @@ def test_a_cleared_note_asks_nothing(tmp_path):
     assert LeaveNote(tmp_path).read() is None
 
 
-def test_a_driver_that_gets_sigterm_writes_the_note(tmp_path, restored_signals):
-    with told_to_stop(LeaveNote(tmp_path)):
-        os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_driver_counts_how_often_it_is_told_to_end(number):
+    with counting_end_requests() as requests:
+        os.kill(os.getpid(), number)
+        once = requests.count
+        os.kill(os.getpid(), number)
 
-    assert LeaveNote(tmp_path).read() is Cause.STOP
+    assert (once, requests.count) == (1, 2)
+
+
+def test_afterwards_signals_mean_what_they_meant_before():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    with counting_end_requests():
+        pass
+
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_in_a_thread_signals_are_left_alone():
+    before = signal.getsignal(signal.SIGTERM)
+
+    def work():
+        with counting_end_requests():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    found = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert found == [before]
 
 
 def test_a_worker_survives_sigterm_while_training_and_only_then():
