@@ -1,11 +1,13 @@
 """Rows streamed through Ray Data keep the contract of a RowSource, on a cluster that is full."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raymi.data.version import Split
+from raymi.errors import IntegrityError
 from raymi.specs.rows import RowSourceName
 from raymi.train.memory_rows import MemoryMappedRows
 from raymi.train.order import row_order
@@ -86,6 +88,22 @@ def test_it_gives_the_bits_that_memory_mapped_rows_give_in_the_same_order(
     mapped = MemoryMappedRows(plan, rank=1, num_workers=2, order=same_blocks(plan))
 
     assert_same(take(open_source(rank=1, num_workers=2), epoch=2), take(mapped, epoch=2))
+
+
+def test_a_shard_that_is_damaged_is_named(
+    plan: TrainPlan, workers: list[Any], tmp_path: Path
+) -> None:
+    from raymi.train.stream_rows import StreamedRows
+
+    for file in Path(plan.dataset_dir).glob("*.arrow"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    source = StreamedRows(
+        plan.model_copy(update={"dataset_dir": str(tmp_path)}), rank=0, num_workers=1
+    )
+    (tmp_path / "train-00003.arrow").write_bytes(b"ARROW1")
+
+    with pytest.raises(IntegrityError, match=r"train-00003\.arrow"):
+        take(source)
 
 
 def test_workers_that_hold_every_cpu_stream_at_the_same_time(
