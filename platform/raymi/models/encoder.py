@@ -69,9 +69,12 @@ class Picture(nn.Module):
 class Words(nn.Module):
     """A position for each word of a text: the sum of its hashes' embeddings, and its place."""
 
-    def __init__(self, feature: TextFeature, width: int, *, max_words: int) -> None:
+    def __init__(
+        self, feature: TextFeature, width: int, *, max_words: int, word_dropout: float
+    ) -> None:
         super().__init__()
         self.name = f"tokens:{feature.column}"
+        self.word_dropout = word_dropout
         self.max_words = min(max_words, feature.max_words)
         self.hashes = nn.EmbeddingBag(feature.num_buckets, width, mode="sum", padding_idx=0)
         self.places = nn.Embedding(self.max_words, width)
@@ -82,7 +85,11 @@ class Words(nn.Module):
         num_rows, num_words, num_grams = tokens.shape
         states = self.hashes(tokens.reshape(-1, num_grams)).view(num_rows, num_words, -1)
         places = torch.arange(num_words, device=tokens.device)
-        return states + self.places(places), tokens[:, :, 0] != 0
+        are_words = tokens[:, :, 0] != 0
+        if self.training and self.word_dropout:
+            kept = torch.rand(are_words.shape, device=tokens.device) >= self.word_dropout
+            are_words = are_words & kept
+        return states + self.places(places), are_words
 
 
 class Encoder(nn.Module):
@@ -138,10 +145,21 @@ def build_encoder(  # noqa: PLR0913 - one parameter per argument of a spec's `mo
     num_heads: int = 4,
     width: int = 128,
     dropout: float = 0.1,
+    word_dropout: float = 0.0,
     pooling: Pooling = "mean",
     max_words: int = 64,
 ) -> Encoder:
-    """Build a bidirectional encoder; of each text it reads the first `max_words` words.
+    """Build a bidirectional encoder.
+
+    Args:
+        preprocessing: What it reads and predicts.
+        num_layers: Blocks.
+        num_heads: Attention heads in each.
+        width: Of every position's state.
+        dropout: Share of numbers dropped in states and attention while training.
+        word_dropout: Share of words that are overlooked while training.
+        pooling: `mean` of all positions answers, or an extra first one, `cls`.
+        max_words: Words of each text that are read, at most.
 
     Raises:
         ValueError: The target is `next_byte`, the pooling is unknown, or the width does not
@@ -160,7 +178,10 @@ def build_encoder(  # noqa: PLR0913 - one parameter per argument of a spec's `mo
         cardinalities = [len(f.vocabulary) + 1 for f in preprocessing.categories]
         readers.append(Categories(cardinalities, width))
     readers.extend(Picture(feature, width) for feature in preprocessing.tensors)
-    readers.extend(Words(feature, width, max_words=max_words) for feature in preprocessing.texts)
+    readers.extend(
+        Words(feature, width, max_words=max_words, word_dropout=word_dropout)
+        for feature in preprocessing.texts
+    )
     blocks = build_blocks(
         width, num_layers=num_layers, num_heads=num_heads, dropout=dropout, is_causal=False
     )

@@ -171,3 +171,14 @@ def test_arguments_of_a_run_replace_those_of_the_problem():
     base = Architecture(name="mlp", arguments={"hidden": [8], "dropout": 0.5})
 
     assert with_arguments(base, {"dropout": 0.0}).arguments == {"hidden": [8], "dropout": 0.0}
+
+
+def test_words_are_overlooked_in_training_only():
+    preprocessing = Preprocessing(features=(TEXT,), target=DIGIT)
+    arguments = {"word_dropout": 0.5, "dropout": 0.0}
+    model = build_model(Architecture(name="encoder", arguments=arguments), preprocessing)
+    words = inputs_for(preprocessing, 8)
+
+    assert not torch.equal(model(words), model(words))
+    model.eval()
+    assert torch.equal(model(words), model(words))
