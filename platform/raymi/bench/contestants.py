@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from raymi.bench.coordinator import LostContestantError
+from raymi.bench.guard import Guard
 
 _TERM_WAIT_S = 5.0
 _KILL_WAIT_S = 5.0
@@ -37,6 +38,13 @@ class Kind(StrEnum):
     ACCELERATE = "accelerate"
     """Hugging Face Accelerate; started by torchrun."""
 
+
+_RAY_PATIENCE = (
+    "RAY_health_check_timeout_ms",
+    "RAY_grpc_keepalive_timeout_ms",
+    "RAY_grpc_client_keepalive_timeout_ms",
+)
+"""How long Ray's processes wait for each other's sign of life: they are frozen between turns."""
 
 _DISTRIBUTIONS = {Kind.FABRIC: "lightning_fabric", Kind.ACCELERATE: "accelerate"}
 
@@ -106,6 +114,7 @@ def environment(cpus_per_worker: int) -> dict[str, str]:
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "RAY_worker_niceness": "0",
+        **dict.fromkeys(_RAY_PATIENCE, "600000"),
     }
     variables.pop("RAY_ADDRESS", None)
     return variables
@@ -120,6 +129,7 @@ class Running:
         """Start it in a session of its own, so that Ctrl-C reaches only who coordinates."""
         self.name = name
         self._log_path = log_path
+        self._frozen: list[psutil.Process] = []
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 arguments,
@@ -141,8 +151,24 @@ class Running:
         text = self._log_path.read_text(encoding="utf-8", errors="replace")
         return why_it_ended(text)
 
+    def freeze(self, guard: Guard) -> None:
+        """Stop every process of it where it is: what it does in the background costs nobody."""
+        self._frozen = self._tree()
+        guard.remember(self._frozen)
+        for process in self._frozen:
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for process in self._frozen:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+        self._frozen = []
+
     def stop(self) -> None:
         """End every process of it: SIGTERM, a short wait, SIGKILL."""
+        self.thaw()
         tree = self._tree()
         for process in tree:
             with contextlib.suppress(psutil.Error):

@@ -1,9 +1,11 @@
 """Training speed of Raymi on Ray Train and of the others, measured in turns of a second or less.
 
 Every contestant is started once and stays. In each round each has one turn, in random order,
-while the rest stand still; so start-up is paid once, and whatever else the machine does hits
-everybody alike. A turn is the same number of optimizer steps for all, after some warm-up, and
-never contains the end of an epoch. What is compared is each round's ratio.
+while the rest are frozen, with all their processes: start-up is paid once, whatever else the
+machine does hits everybody alike, and what a contestant does in the background (Ray's daemons,
+torchrun's agent) slows down nobody but itself. A turn is the same number of optimizer steps for
+all, after some warm-up, and never contains the end of an epoch. What is compared is each
+round's ratio.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from raymi.bench.contestants import (
     environment,
 )
 from raymi.bench.coordinator import Coordinator, LostContestantError
+from raymi.bench.guard import Guard
 from raymi.bench.train_result import ALONE, OURS, TOGETHER, TrainSpeed, summarise
 from raymi.bench.turnstile import MARGIN_STEPS, Run
 from raymi.errors import TrainingError
@@ -36,6 +39,9 @@ from raymi.train.planning import make_plan
 
 READY_PATIENCE_S = 600.0
 _TURN_PATIENCE_S = 120.0
+
+SETTLING_S = 0.3
+"""Between thawing and running: periodic work that fell due meanwhile is done at once."""
 
 _TRIAL_RUN = Run(num_warmup_steps=20, num_steps=30)
 """The first turn: says how long a step takes."""
@@ -107,6 +113,7 @@ class _Arena:
         self._say = say
         self._coordinator = Coordinator(directory / "turns")
         self._running: dict[str, Running] = {}
+        self._guard = Guard()
 
     def open(self, accelerator: str, store_dir: Path) -> None:
         """Start everybody who can take part, and wait until all are ready."""
@@ -134,6 +141,8 @@ class _Arena:
             ready=lambda name: self._say(f"  {name} after {time.monotonic() - began_s:.0f} s"),
         ).items():
             self._lose(name, why)
+        for running in self._running.values():
+            running.freeze(self._guard)
 
     def run_rounds(self, request: Request) -> list[dict[str, float]]:
         """Samples per second of every heat, round by round."""
@@ -164,6 +173,7 @@ class _Arena:
         self._coordinator.close()
         for running in self._running.values():
             running.stop()
+        self._guard.close()
 
     def _start(self, contestant: Contestant, run_dir: Path) -> None:
         self._running[contestant.name] = Running(
@@ -200,11 +210,18 @@ class _Arena:
         """Mean seconds of the timed steps; None if somebody of the heat is gone."""
         if any(name not in self._running for name in heat.contestants):
             return None
+        for name in heat.contestants:
+            self._running[name].thaw()
+        time.sleep(SETTLING_S)
         try:
             elapsed_s = self._coordinator.turn(heat.contestants, run, patience_s=_TURN_PATIENCE_S)
         except LostContestantError as error:
             self._lose(error.name, error.why)
             return None
+        finally:
+            for name in heat.contestants:
+                if running := self._running.get(name):
+                    running.freeze(self._guard)
         # Speeds add up, so their mean is harmonic in seconds.
         return len(elapsed_s) / sum(1.0 / seconds for seconds in elapsed_s.values())
 
