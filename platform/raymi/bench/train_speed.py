@@ -10,6 +10,7 @@ round's ratio.
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import time
@@ -83,6 +84,8 @@ def measure(request: Request, *, say: Callable[[str], None]) -> TrainSpeed:
         TrainingError: Raymi on Ray Train could not be measured.
     """
     spec = rules.level(request.spec)
+    if note := busy_note(os.getloadavg()[0], os.cpu_count() or 1):
+        say(note)
     wanted = spec.resources.accelerator
     accelerator = detect() if wanted == "auto" else find(wanted)
     require_precision(accelerator, spec.precision)
@@ -101,6 +104,21 @@ def measure(request: Request, *, say: Callable[[str], None]) -> TrainSpeed:
                 fix="train with the same spec (`python jobs/train.py FILE`) to see what is wrong",
             )
         return summarise(rounds, num_workers=spec.resources.max_workers, lost=arena.lost)
+
+
+def busy_note(load: float, num_cpus: int) -> str | None:
+    """What to say about a machine that has other things to do; None if it has not.
+
+    Args:
+        load: Processes that want to run, over the last minute.
+        num_cpus: How many can.
+    """
+    if load < 0.25 * num_cpus:
+        return None
+    return (
+        f"this machine is busy (load {load:.1f} on {num_cpus} CPUs): expect wide intervals, "
+        "and trust no ratio that is nearer to 1 than the noise below"
+    )
 
 
 class _Arena:

@@ -12,6 +12,7 @@ from raymi.cli.specs import Set
 from raymi.errors import SpecError
 
 if TYPE_CHECKING:
+    from raymi.bench.data_speed import DataSpeed
     from raymi.bench.ratios import Interval
     from raymi.bench.train_result import TrainSpeed
     from raymi.specs.train import TrainSpec
@@ -58,6 +59,39 @@ def train(
         print_json(speed.to_document())
         return
     _print_train(speed)
+
+
+@app.command()
+def data(
+    file: Annotated[Path, typer.Argument(help="A train spec (YAML).")] = _FILE,
+    overrides: Set = [],  # noqa: B006 - typer copies it
+    *,
+    rounds: Annotated[int, typer.Option(min=2, help="Turns of each side.")] = 15,
+    window_s: Annotated[float, typer.Option(min=0.01, help="Seconds of a turn.")] = 0.3,
+    as_json: Json = False,
+) -> None:
+    """Shuffled training batches against reading the same files in order, one thread each."""
+    from raymi.bench.data_speed import measure
+    from raymi.settings import settings
+    from raymi.train.planning import make_plan
+
+    plan = make_plan(
+        _train_spec(file, overrides),
+        run_id="bench",
+        accelerator="cpu",
+        store_dir=settings().store_dir,
+    )
+    speed = measure(
+        Path(plan.dataset_dir),
+        plan.dataset,
+        plan.preprocessing,
+        repeats=rounds,
+        seconds=window_s,
+    )
+    if as_json:
+        print_json(speed.to_document())
+        return
+    _print_data(speed)
 
 
 @app.command()
@@ -140,6 +174,28 @@ def _print_train(speed: TrainSpeed) -> None:
             f"{efficiency.median:.1%} ({efficiency.low:.1%} to {efficiency.high:.1%}) of what "
             f"{scaling.num_workers} independent processes do here ({limit.median:.2f}x)"
         )
+
+
+def _print_data(speed: DataSpeed) -> None:
+    print_line(
+        f"{speed.num_rows:,} rows of {speed.row_bytes:,} bytes in {speed.num_shards} files of "
+        f"{speed.file_bytes / 1e6:,.1f} MB; reading them in order does "
+        f"{speed.reading_gb_per_s:.2f} GB/s into memory, "
+        f"{speed.cached_reading_gb_per_s:.2f} GB/s into a buffer in the cache"
+    )
+    print_table(
+        ("micro-batch", "rows/s", "GB/s", "of reading", "95% interval", "of cached reading"),
+        [
+            (
+                one.micro_batch_size,
+                f"{one.rows_per_s:,.0f}",
+                f"{one.gb_per_s:.2f}",
+                *_ratio_texts(one.of_reading),
+                f"{one.of_cached_reading.median:.3f}x",
+            )
+            for one in speed.deliveries
+        ],
+    )
 
 
 def _speed_text(samples_per_s: float | None) -> str:
