@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from raymi.accelerators.catalog import CPU
 from raymi.data.preprocessing import (
     Arrays,
     NextByteTarget,
@@ -26,7 +27,7 @@ from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
 from raymi.specs.precision import Precision
 from raymi.train.objective import element_losses, element_scores, element_weights
-from raymi.train.precision import compute_context
+from raymi.train.precision import compute_context, prepare_model
 
 MAX_CHUNK_ROWS = 1024
 """Rows in one forward pass: bounds memory, whatever the size of the table."""
@@ -104,8 +105,13 @@ class Predictor:
         precision: Precision,
         device: torch.device | None = None,
     ) -> None:
-        """Move the model to `device` (unset: an accelerator if there is one) and freeze it."""
+        """Move the model to `device` (unset: an accelerator if there is one) and freeze it.
+
+        fp8 is for training: what it trained is run in bf16, as its wide layers' neighbours were.
+        """
         self._device = device or default_device()
+        if precision is Precision.BF16_PURE:
+            model = prepare_model(model, precision, CPU)
         self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
         self._preprocessing = preprocessing
         self._precision = precision

@@ -190,3 +190,11 @@ def test_texts_are_scored_the_same_whatever_fits_into_memory(text_run, texts, mo
     np.testing.assert_allclose(cut.score_texts(texts).losses, whole.losses, rtol=1e-5)
     assert cut.predict_table(texts).num_rows == texts.num_rows
     assert len(cut.score_texts(texts.slice(0, 0)).losses) == 0
+
+
+def test_what_was_trained_in_bf16_alone_answers_in_bf16(run, table):
+    pure = load(run, Precision.BF16_PURE).predict_table(table).probabilities
+    wide = load(run, Precision.FP32).predict_table(table).probabilities
+
+    assert pure == pytest.approx(wide, abs=0.02)
+    assert (pure != wide).any()
