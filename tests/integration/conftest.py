@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,7 @@ import pytest
 import requests
 
 START_TIMEOUT_S = 90.0
+RAY = str(Path(sys.executable).with_name("ray"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class TestCluster:
     token: str
     serve_port: int
     head_pid: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What further nodes are started with."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -67,6 +70,22 @@ def token() -> str:
 @pytest.fixture(scope="module")
 def cluster(home: Path, repository: Path, token: str) -> Iterator[TestCluster]:
     """A head with two CPUs."""
+    with running_head(repository, token, num_cpus=2) as head:
+        yield head
+
+
+@contextlib.contextmanager
+def running_head(
+    repository: Path, token: str, *, num_cpus: int, variables: Mapping[str, str] | None = None
+) -> Iterator[TestCluster]:
+    """Start a head, and end it and all it has started.
+
+    Args:
+        repository: Root of the checkout; workers import from there.
+        token: Of the cluster.
+        num_cpus: That it may give away.
+        variables: Environment of its daemons, over what every head here has.
+    """
     # Ray puts sockets under its directory, and their paths may not be long.
     directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))
     gcs, dashboard, agent, agent_grpc, client, metrics, serve = free_ports(7)
@@ -78,14 +97,15 @@ def cluster(home: Path, repository: Path, token: str) -> Iterator[TestCluster]:
         "RAY_AUTH_TOKEN": token,
         "RAY_TMPDIR": str(directory),
         "OMP_NUM_THREADS": "1",
+        **(variables or {}),
     }
     environment.pop("RAY_ADDRESS", None)
     command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
+        RAY, "start", "--head", "--block",
         f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
         f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
         f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
-        "--num-cpus=2", "--object-store-memory=100000000", "--disable-usage-stats",
+        f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--disable-usage-stats",
         f"--temp-dir={directory}",
     ]  # fmt: skip
     log = (directory / "head.log").open("w")
@@ -95,11 +115,29 @@ def cluster(home: Path, repository: Path, token: str) -> Iterator[TestCluster]:
     try:
         url = f"http://127.0.0.1:{dashboard}"
         wait_until_it_answers(url, token, head)
-        yield TestCluster(url, f"127.0.0.1:{gcs}", token, serve, head.pid)
+        yield TestCluster(url, f"127.0.0.1:{gcs}", token, serve, head.pid, environment)
     finally:
         stop(head)
         log.close()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def start_node(cluster: TestCluster, *, num_cpus: int) -> subprocess.Popen[bytes]:
+    """Start one more node; whoever asked ends it with `stop`."""
+    agent, agent_grpc, metrics = free_ports(3)
+    command = [
+        RAY, "start", "--block", f"--address={cluster.gcs_address}", f"--num-cpus={num_cpus}",
+        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+        f"--metrics-export-port={metrics}",
+        "--object-store-memory=100000000", "--disable-usage-stats",
+    ]  # fmt: skip
+    return subprocess.Popen(
+        command,
+        env=cluster.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from raymi.accelerators.catalog import find
 from raymi.accelerators.rates import rate
+from raymi.train.checkpoint_writer import persist
 from raymi.train.objective import primary_metric
 from raymi.train.outcome import Outcome
 from raymi.train.plan import TrainPlan
@@ -18,8 +19,13 @@ from raymi.train.telemetry import TELEMETRY_FILE, RankTelemetry, RunTelemetry, m
 def finish(
     plan: TrainPlan, outcome: Outcome, *, attempts: int, provenance: Provenance
 ) -> TrainResult:
-    """Write down the result of a run that ended well."""
+    """Write down the result of a run that ended well.
+
+    Raises:
+        TrainingError: It cannot be written, and patience has ended; `--resume` writes it.
+    """
     run_dir = Path(plan.run_dir)
+    patience_s = plan.spec.checkpoint.storage_patience_s
     result = TrainResult(
         run_id=plan.run_id,
         run_dir=plan.run_dir,
@@ -39,8 +45,8 @@ def finish(
         teacher=plan.teacher,
         provenance=provenance,
     )
-    result.save(run_dir / RESULT_FILE)
-    _telemetry(plan, outcome).save(run_dir / TELEMETRY_FILE)
+    persist(lambda: result.save(run_dir / RESULT_FILE), patience_s)
+    persist(lambda: _telemetry(plan, outcome).save(run_dir / TELEMETRY_FILE), patience_s)
     write_report(run_dir)
     return result
 

@@ -37,18 +37,19 @@ _METHODS = {
 
 
 def write_report(run_dir: Path) -> Path | None:
-    """Write a run's page beside its events; None if nothing has happened there.
+    """Write a run's page beside its events; None if nothing has happened there, or it is full.
 
     Works for a run that is under way or has failed: what is not there is not shown.
-
-    Raises:
-        OSError: The page cannot be written.
     """
     run = read_run(run_dir)
     if run is None:
         return None
     path = run_dir / REPORT_FILE
-    write_atomically(path, render(run_page(run)))
+    try:
+        write_atomically(path, render(run_page(run)))
+    except OSError:
+        # The page is about the run; that it cannot be written must not hide how the run ended.
+        return None
     return path
 
 
