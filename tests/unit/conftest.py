@@ -21,6 +21,9 @@ from raymi.specs.data import DataSpec
 from raymi.specs.train import TrainSpec
 from raymi.train.result import Provenance, TrainResult
 
+# Small networks gain nothing from threads, and lose much on a busy machine.
+torch.set_num_threads(1)
+
 NUM_ROWS = 240
 
 

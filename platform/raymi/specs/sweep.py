@@ -27,10 +27,10 @@ class ConstraintSpec(Spec):
     """What a trial must satisfy before its objective counts."""
 
     max_quality_loss: float = Field(default=0.01, ge=0.0)
-    """How far below the best trial a trial may score: accuracy as it is, rmse relatively."""
+    """How far below the best trial a trial may score: accuracy as it is, the rest relatively."""
 
     min_quality: float | None = None
-    """The primary metric may not be worse than this: a floor for accuracy, a ceiling for rmse."""
+    """The primary metric may not be worse than this: a floor for accuracy, else a ceiling."""
 
     max_peak_memory_gib: PositiveFloat | None = None
     """Peak memory of the largest worker."""

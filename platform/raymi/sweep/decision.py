@@ -10,7 +10,7 @@ from raymi.store.record import Record
 from raymi.sweep.trial import Status, Trial
 from raymi.train.result import TrainResult
 
-HIGHER_IS_BETTER = {"accuracy": True, "rmse": False}
+HIGHER_IS_BETTER = {"accuracy": True, "rmse": False, "loss": False}
 """Direction of each primary metric."""
 
 

@@ -86,10 +86,10 @@ def format_event(event: Event) -> str | None:
                 f"{_pace(event)}"
             )
         case "epoch":
-            metric, digits = ("accuracy", ".4f") if "accuracy" in event else ("rmse", ".5g")
+            metric = next(name for name in _SHOWN if name in event)
             return (
                 f"epoch {event['epoch']}/{event['num_epochs']}  loss {event['train_loss']:.4f}  "
-                f"validation loss {event['loss']:.4f}, {metric} {event[metric]:{digits}}  "
+                f"validation loss {event['loss']:.4f}, {metric} {event[metric]:{_SHOWN[metric]}}  "
                 f"{_pace(event)}"
             )
         case "failure" if event["reason"] == Reason.STOPPED_EARLY:
@@ -114,6 +114,9 @@ def format_event(event: Event) -> str | None:
             )
     return None
 
+
+_SHOWN = {"bits_per_byte": ".4f", "accuracy": ".4f", "rmse": ".5g"}
+"""The metric of an epoch's line, first found first, and its digits."""
 
 _AFTERWARDS = {
     Policy.RETRY: "going back to the newest checkpoint",

@@ -52,6 +52,7 @@ def make_plan(
         ignore=problem.ignore,
         categories=problem.categories,
         texts=problem.texts,
+        context=problem.context,
     )
     architecture = with_arguments(problem.architecture, spec.model)
     # A network that cannot be built, or could not be registered later, fails here.

@@ -53,7 +53,7 @@ def quality_metric(run: RunFiles) -> str | None:
     epochs = run.of_kind("epoch")
     names = [name for name in epochs[-1] if name not in _NOT_METRICS] if epochs else []
     numbers = [name for name in names if number(epochs[-1], name) is not None]
-    preferred = [name for name in ("accuracy", "rmse") if name in numbers]
+    preferred = [name for name in ("bits_per_byte", "accuracy", "rmse") if name in numbers]
     return next(iter([*preferred, *numbers]), "loss" if epochs else None)
 
 

@@ -58,10 +58,10 @@ class TrainResult(Record):
     """From rows to the network's inputs."""
 
     metrics: dict[str, float]
-    """On the validation split, after the last step: `accuracy` or `rmse`, `loss`, ..."""
+    """On the validation split, after the last step: `accuracy`, `rmse`, `loss`, ..."""
 
     primary_metric: str
-    """`accuracy` or `rmse`."""
+    """`accuracy`, `rmse`, or `loss` for text that is continued."""
 
     samples_per_s: float
     """Training samples per second over all workers, warm-up excluded."""

@@ -23,7 +23,10 @@ from raymi.train.precision import compute_context
 from raymi.train.validation_rows import ValidationRows
 
 VALIDATION_ROWS = 1024
-"""Rows in one validation forward pass."""
+"""Rows in one validation forward pass, at most."""
+
+VALIDATION_BYTES = 1 << 16
+"""Bytes of text in one; each has 256 outputs, 64 MiB in all."""
 
 
 class Scorer:
@@ -37,6 +40,8 @@ class Scorer:
         self._inputs = inputs
         self._rank = rank
         self._world_size = world_size
+        longest = max((f.max_bytes for f in plan.preprocessing.bytes_features), default=1)
+        self._rows_per_pass = max(1, min(VALIDATION_ROWS, VALIDATION_BYTES // longest))
 
     @torch.inference_mode()
     def score(self, model: nn.Module, device: torch.device) -> dict[str, float]:
@@ -63,10 +68,10 @@ class Scorer:
         A sharded network gathers its weights in each pass, which takes everybody.
         """
         largest_share = math.ceil(self._rows.num_rows / self._world_size)
-        num_passes = math.ceil(largest_share / VALIDATION_ROWS)
+        num_passes = math.ceil(largest_share / self._rows_per_pass)
         last: Batch | None = None
         num_done = 0
-        for batch in self._rows.batches(self._rank, self._world_size, VALIDATION_ROWS):
+        for batch in self._rows.batches(self._rank, self._world_size, self._rows_per_pass):
             last, num_done = batch, num_done + 1
             yield batch
         while last is not None and num_done < num_passes:
