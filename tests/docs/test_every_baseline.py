@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from raymi.models.catalog import with_arguments
 from raymi.specs.loading import load_spec
 from raymi.train.baseline import Baseline
+from raymi.train.problem import load_problem
 
 ROOT = Path(__file__).parents[2]
 BASELINES = sorted(ROOT.glob("jobs/*/baselines/*.json"))
@@ -29,7 +31,18 @@ def test_a_baseline_is_of_the_spec_beside_it(path):
     assert baseline.spec_fingerprint == spec.fingerprint(), (
         "train.yaml, or a default, has changed: run it and `raymi baseline record RUN_ID`"
     )
-    assert baseline.problem == f"jobs.{problem.name}.problem"
+    assert baseline.problem == spec.problem == f"jobs.{problem.name}.problem"
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=name_of)
+def test_a_baseline_is_of_the_network_beside_it(path):
+    spec = load_spec(path.parent.parent / "train.yaml")
+
+    architecture = with_arguments(load_problem(spec.problem).architecture, spec.model)
+
+    assert Baseline.load(path).architecture == architecture, (
+        "problem.py has changed: run train.yaml and `raymi baseline record RUN_ID`"
+    )
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=name_of)

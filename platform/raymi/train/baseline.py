@@ -13,11 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from raymi.errors import ConflictError, NotFoundError
+from raymi.models.architecture import Architecture
 from raymi.store.record import Record
 from raymi.train.run_files import RunFiles, number, read_run
 
 BASELINES = "baselines"
 """Directory of the baselines, beside a problem's `train.yaml`."""
+
+
+_QUESTION = (
+    "spec_fingerprint",
+    "architecture",
+    "dataset_fingerprint",
+    "accelerator",
+    "num_workers",
+)
 
 
 class Tolerance(Record):
@@ -66,6 +76,9 @@ class Baseline(Record):
 
     spec_fingerprint: str
     """sha256 of the resolved TrainSpec."""
+
+    architecture: Architecture
+    """The network, with all arguments: the spec names a problem, which may change its own."""
 
     dataset_fingerprint: str
     """sha256 of the rows."""
@@ -138,6 +151,7 @@ def record_baseline(run_dir: Path, *, tolerance: Tolerance = TOLERANCE) -> Basel
     return Baseline(
         problem=result["problem"],
         spec_fingerprint=result["spec_fingerprint"],
+        architecture=Architecture.model_validate(result["architecture"]),
         dataset_fingerprint=result["dataset"]["fingerprint"],
         accelerator=result["provenance"]["hardware"]["accelerator"],
         num_workers=int(attempts[0]["num_workers"]),
@@ -153,14 +167,15 @@ def require_comparable(baseline: Baseline, run: Baseline) -> None:
     """Curves of other questions may differ.
 
     Raises:
-        ConflictError: The run is of another spec, or had other rows, hardware or workers.
+        ConflictError: The run is of another spec or network, or had other rows, hardware or
+            workers.
     """
-    for name in ("spec_fingerprint", "dataset_fingerprint", "accelerator", "num_workers"):
-        expected, found = str(getattr(baseline, name)), str(getattr(run, name))
+    for name in _QUESTION:
+        expected, found = getattr(baseline, name), getattr(run, name)
         if expected != found:
             raise ConflictError(
                 f"the run and the baseline of {baseline.problem} cannot be compared",
-                why=f"{name.replace('_', ' ')}: {found[:16]} instead of {expected[:16]}",
+                why=f"another {name.replace('_', ' ')}: {found} instead of {expected}",
                 fix="run the problem's train.yaml as it is, or record a new baseline",
             )
 

@@ -16,6 +16,7 @@ SPEC = "kind: train\n"
 RESULT = {
     "problem": "jobs.digits.problem",
     "spec_fingerprint": "a" * 64,
+    "architecture": {"name": "cnn", "arguments": {}},
     "dataset": {"fingerprint": "d" * 64},
     "primary_metric": "accuracy",
     "samples_per_s": 1234.5,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymi.errors import ConflictError, NotFoundError
+from raymi.models.architecture import Architecture
 from raymi.train.baseline import (
     Baseline,
     EpochPoint,
@@ -34,6 +35,7 @@ def write_run(run_dir: Path, losses=LOSSES, *, num_attempts=1, is_finished=True)
     result = {
         "problem": "jobs.digits.problem",
         "spec_fingerprint": "a" * 64,
+        "architecture": {"name": "cnn", "arguments": {"hidden": 64}},
         "dataset": {"fingerprint": "d" * 64},
         "primary_metric": "accuracy",
         "samples_per_s": 1234.5,
@@ -145,6 +147,7 @@ def test_an_epoch_that_only_one_of_them_has_is_a_difference(kept, shorter):
     "change",
     [
         {"spec_fingerprint": "b" * 64},
+        {"architecture": Architecture(name="cnn", arguments={"hidden": 32})},
         {"dataset_fingerprint": "e" * 64},
         {"accelerator": "AMD-Instinct-MI300X-OAM"},
         {"num_workers": 1},
@@ -166,6 +169,7 @@ BASELINE = Baseline.model_validate(
     {
         "problem": "jobs.digits.problem",
         "spec_fingerprint": "a" * 64,
+        "architecture": {"name": "cnn", "arguments": {"hidden": 64}},
         "dataset_fingerprint": "d" * 64,
         "accelerator": "cpu",
         "num_workers": 2,
