@@ -79,6 +79,38 @@ def test_a_damaged_checkpoint_is_replaced_when_its_step_comes_again(store):
     assert load_newest(store) == (10, [])
 
 
+def test_a_good_checkpoint_is_not_written_again(store):
+    path = store.publish(10, state(10))
+    before = path.stat().st_ctime_ns
+
+    store.publish(10, state(11))
+
+    assert path.stat().st_ctime_ns == before
+
+
+def test_a_run_whose_storage_is_away_does_not_look_like_a_new_one(store, tmp_path):
+    store.publish(10, state(10))
+    tmp_path.rename(tmp_path.with_name("away"))
+
+    with pytest.raises(FileNotFoundError):
+        load_newest(store)
+    with pytest.raises(FileNotFoundError):
+        store.publish(20, state(20))
+    assert not tmp_path.exists()
+
+
+def test_checkpoints_of_which_none_can_be_read_are_an_error_too(store, monkeypatch):
+    store.publish(10, state(10))
+
+    def fail(directory):
+        raise OSError(errno.EIO, "as told")
+
+    monkeypatch.setattr("raymi.train.checkpoint_store.load_state", fail)
+
+    with pytest.raises(OSError, match="as told"):
+        load_newest(store)
+
+
 class Storage:
     """A store that fails as told, then works."""
 
@@ -114,6 +146,17 @@ def open_writer(monkeypatch):
     yield open_writer
     for writer in writers:
         writer.close()
+
+
+def test_the_same_step_is_written_once(open_writer):
+    storage = Storage()
+    writer = open_writer(storage)
+
+    for step in (1, 1, 2):
+        writer.submit(step, {})
+    writer.drain()
+
+    assert storage.published == [1, 2]
 
 
 def test_storage_that_comes_back_loses_nothing(open_writer):

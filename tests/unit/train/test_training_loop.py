@@ -158,6 +158,29 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(store, tmp_pa
     assert equal(resumed, undisturbed)
 
 
+def test_a_run_that_leaves_at_the_end_of_an_epoch_has_judged_it(store, tmp_path):
+    undisturbed = plan_of(store, tmp_path / "undisturbed")
+    plan = plan_of(store, tmp_path / "run")
+    train(undisturbed)
+    [last_step, *_] = [event["step"] for event in events(undisturbed, "epoch")]
+
+    ending = train_worker(plan, SingleProcessLauncher(stop_after_steps=last_step))
+    train(plan)
+
+    assert ending is Ending.LEFT
+    assert [event["step"] for event in events(plan, "left")] == [last_step]
+    assert losses(plan) == losses(undisturbed)
+
+
+def test_a_run_that_should_leave_at_its_very_end_finishes(store, tmp_path):
+    plan = plan_of(store, tmp_path / "run", max_steps=10)
+
+    ending = train_worker(plan, SingleProcessLauncher(stop_after_steps=10))
+
+    assert ending is Ending.FINISHED
+    assert events(plan, "left") == []
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(store, tmp_path):
     settings = {"checkpoint": {"every_steps": 5, "keep": 3}}
     undisturbed = train(plan_of(store, tmp_path / "undisturbed", **settings))
