@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from raymi.train.events import Event
+from raymi.train.failure import Policy
 from raymi.train.follow import format_seconds
 
 
@@ -20,8 +21,8 @@ class Countdown:
 
     def __call__(self, event: Event) -> str | None:
         """A line once a trial has ended and others have not; None otherwise."""
-        ended = event["event"] == "finished" or (event["event"] == "failure" and not event["retry"])
-        if not ended:
+        has_failed = event["event"] == "failure" and event["policy"] == Policy.STOP
+        if event["event"] != "finished" and not has_failed:
             return None
         self._num_done += 1
         num_left = self._num_trials - self._num_done

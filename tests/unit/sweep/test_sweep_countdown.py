@@ -5,8 +5,8 @@ import itertools
 from raymi.sweep.countdown import Countdown
 
 FINISHED = {"event": "finished"}
-GAVE_UP = {"event": "failure", "retry": False}
-TRIES_AGAIN = {"event": "failure", "retry": True}
+GAVE_UP = {"event": "failure", "policy": "stop"}
+TRIES_AGAIN = {"event": "failure", "policy": "retry"}
 
 
 def ticking(*, seconds: float):
