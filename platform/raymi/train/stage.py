@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from raymi.errors import TrainingError
+from raymi.errors import RaymiError, TrainingError
 from raymi.specs.train import TrainSpec
 from raymi.train import cluster
 from raymi.train.admission import admit, node_memory_bytes
@@ -55,7 +56,12 @@ def run(
         open_run(plan)
     else:
         reopen_run(plan)
-    [plan] = taught([plan], teach)
+    try:
+        [plan] = taught([plan], teach)
+    except RaymiError:
+        if resume is None:
+            shutil.rmtree(plan.run_dir)
+        raise
     provenance = collect_provenance(accelerator, code_package=cluster.code_package())
     say(f"run {plan.run_id}: {describe(plan)}")
     try:
