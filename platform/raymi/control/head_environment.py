@@ -59,8 +59,9 @@ _TUNING = {
     "RAY_worker_niceness": "0",
     # The environment of a job is the one this head runs in; with `uv run`, Ray would build another.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # Ray Train aborts cleanly on SIGINT and not at all on SIGTERM, which is Ray's default.
+    # A stopped run saves before it ends, and Ray kills it after 3 s unless told otherwise.
     "RAY_JOB_STOP_SIGNAL": "SIGINT",
+    "RAY_JOB_STOP_WAIT_TIME_S": "60",
     # How often Train's controller looks at its workers; 2 s by default, which is most of the
     # time of a small run.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
