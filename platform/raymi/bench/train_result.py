@@ -93,13 +93,12 @@ def summarise(rounds: Rounds, *, num_workers: int, lost: Mapping[str, str]) -> T
     )
 
 
-def verdict(ratio: Interval, bar: float) -> str:
-    """What an interval says about a bar."""
-    if ratio.low >= bar:
-        return "met"
-    if ratio.high < bar:
-        return "missed"
+def verdict(ratio: Interval, bar: float, *, noise_floor: float | None) -> str:
+    """What a ratio says about a bar, on a machine with this much noise."""
     side = "met" if ratio.median >= bar else "missed"
+    is_sure = ratio.low >= bar or ratio.high < bar
+    if is_sure and abs(ratio.median - bar) >= (noise_floor or 0.0):
+        return side
     return f"{side}, but within the noise"
 
 

@@ -47,10 +47,14 @@ SETTLING_S = 0.3
 _TRIAL_RUN = Run(num_warmup_steps=20, num_steps=30)
 """The first turn: says how long a step takes."""
 
-_UNTIMED_FRACTION = 0.15
+_WARMUP_FRACTION = 0.5
+"""Steps before the timed ones, as a share of them: caches warm up again, and Raymi's loop,
+which looks at the clock, finds its pace again after standing still."""
+
+_COOLDOWN_FRACTION = 0.1
+"""Steps after the timed ones: those that run at the same time do not end at the same moment."""
+
 _LEAST_UNTIMED_STEPS = 8
-"""Steps before and after the timed ones: caches warm up again, and those that run at the same
-time neither start nor end at the same moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,10 +223,13 @@ class _Arena:
         """The turn that everybody takes: as long as wanted, if that fits into an epoch."""
         room = min(self._coordinator.steps_per_epoch.values()) - MARGIN_STEPS
         typical_s = seconds_per_step[len(seconds_per_step) // 2]
-        longest = round((room - 2 * _LEAST_UNTIMED_STEPS) / (1 + 2 * _UNTIMED_FRACTION))
-        num_steps = max(1, min(round(window_s / typical_s), longest - 1))
-        around = max(_LEAST_UNTIMED_STEPS, round(_UNTIMED_FRACTION * num_steps))
-        return Run(num_warmup_steps=around, num_steps=num_steps, num_cooldown_steps=around)
+        longest = (room - 2 * _LEAST_UNTIMED_STEPS) / (1 + _WARMUP_FRACTION + _COOLDOWN_FRACTION)
+        num_steps = max(1, min(round(window_s / typical_s), int(longest)))
+        return Run(
+            num_warmup_steps=max(_LEAST_UNTIMED_STEPS, int(_WARMUP_FRACTION * num_steps)),
+            num_steps=num_steps,
+            num_cooldown_steps=max(_LEAST_UNTIMED_STEPS, int(_COOLDOWN_FRACTION * num_steps)),
+        )
 
     def _turn(self, heat: Heat, run: Run) -> float | None:
         """Mean seconds of the timed steps; None if somebody of the heat is gone."""

@@ -97,4 +97,11 @@ def test_what_never_ran_is_left_out():
     ],
 )
 def test_a_bar_is_met_only_as_surely_as_the_interval_says(interval, said):
-    assert verdict(interval, 1.0) == said
+    assert verdict(interval, 1.0, noise_floor=None) == said
+
+
+def test_a_ratio_nearer_to_the_bar_than_the_noise_decides_nothing():
+    ratio = Interval(1.05, 1.02, 1.08)
+
+    assert verdict(ratio, 1.0, noise_floor=0.01) == "met"
+    assert verdict(ratio, 1.0, noise_floor=0.2) == "met, but within the noise"
