@@ -161,9 +161,10 @@ def _print_train(speed: TrainSpeed) -> None:
     print_line()
     for name, bar in BARS.items():
         if ratio := speed.ratios.get(name):
+            said = verdict(ratio, bar, noise_floor=speed.noise_floor)
             print_line(
                 f"{titles[name]}: {ratio.median:.3f} ({ratio.low:.3f} to {ratio.high:.3f}), "
-                f"at least {bar:.2f} is claimed: {verdict(ratio, bar, noise_floor=speed.noise_floor)}"
+                f"at least {bar:.2f} is claimed: {said}"
             )
     if speed.noise_floor is not None:
         print_line(f"noise: two identical contestants differ by up to {speed.noise_floor:.1%}")
