@@ -8,7 +8,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench check test test-unit test-ray format docs clean
+.PHONY: help setup demo bench check test drills test-unit test-ray format docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,15 +41,18 @@ check: $(STAMP) ## Lint, format, types, layers and the shape of the tree
 	@PYTHONPATH=platform $(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q tests/architecture
 
-test: check ## Everything: check, then all tests
+test: check ## Check, then all tests but the drills
 	@$(BIN)/pytest tests/unit tests/contract tests/docs
-	@$(BIN)/pytest tests/integration tests/e2e
+	@$(BIN)/pytest -m 'not drill' --durations=15 tests/integration tests/e2e
+
+drills: $(STAMP) ## The failures that `make test` leaves out: full disk, lost storage, out of memory, signals
+	@$(BIN)/pytest -m drill tests/integration
 
 test-unit: $(STAMP) ## The fast tiers only: no Ray, seconds
 	@$(BIN)/pytest tests/unit tests/contract tests/architecture tests/docs
 
 test-ray: $(STAMP) ## The tiers that start Ray: integration and end to end
-	@$(BIN)/pytest tests/integration tests/e2e
+	@$(BIN)/pytest -m 'not drill' tests/integration tests/e2e
 
 format: $(STAMP) ## Rewrite files in the project's style
 	@$(BIN)/ruff check --fix .

@@ -121,6 +121,7 @@ def test_a_preempted_worker_takes_all_along_and_nothing_is_computed_twice(
     assert digest(result.run_dir) == undisturbed
 
 
+@pytest.mark.drill
 def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits(job, repository, tmp_path):
     Path("hungry_network.py").write_text(HUNGRY_NETWORK)
     hungry = (
@@ -149,6 +150,7 @@ def test_memory_that_runs_out_halves_the_micro_batch_until_it_fits(job, reposito
     assert digest(result.run_dir) == digest(tmp_path)
 
 
+@pytest.mark.drill
 def test_storage_that_is_away_for_a_while_loses_nothing(undisturbed, two_workers):
     def take_away(run_dir):
         wait_for_events(run_dir, "checkpoint", 2)
@@ -168,6 +170,7 @@ def test_storage_that_is_away_for_a_while_loses_nothing(undisturbed, two_workers
     assert digest(result.run_dir) == undisturbed
 
 
+@pytest.mark.drill
 def test_a_full_disk_ends_a_run_that_goes_on_once_there_is_room(
     undisturbed, job, repository, small_disk
 ):
@@ -199,6 +202,7 @@ def test_a_full_disk_ends_a_run_that_goes_on_once_there_is_room(
     assert digest(run_dir) == undisturbed
 
 
+@pytest.mark.drill
 def test_a_driver_that_gets_sigterm_saves_and_the_run_goes_on_later(
     undisturbed, two_workers, start_driver
 ):
@@ -222,6 +226,7 @@ def test_a_driver_that_gets_sigterm_saves_and_the_run_goes_on_later(
     assert digest(run_dir) == undisturbed
 
 
+@pytest.mark.drill
 def test_a_driver_that_is_interrupted_twice_ends_at_once_and_leaves_nothing_running(
     start_driver, cluster
 ):
