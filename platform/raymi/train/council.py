@@ -6,8 +6,7 @@ carries everybody's wishes, and everybody acts on the same answer.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -21,19 +20,16 @@ MAX_STEPS_APART = 1000
 class Council:
     """Meets every so many steps; the first worker's clock says how many."""
 
-    def __init__(
-        self,
-        *,
-        world_size: int,
-        device: torch.device,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, world_size: int, device: torch.device) -> None:
         self._world_size = world_size
         self._device = device
-        self._clock = clock
         self._next_step = 0
-        self._met_at = clock()
         self._met_step = 0
+        self._busy_s = 0.0
+
+    def count(self, duration_s: float) -> None:
+        """One step took this long; time between steps does not count."""
+        self._busy_s += duration_s
 
     def is_due(self, step: int) -> bool:
         """Whether the workers meet after this step; the same on every worker."""
@@ -44,11 +40,10 @@ class Council:
 
         Every worker calls this at the same step.
         """
-        now = self._clock()
-        interval = self._interval(step, now) if is_chief else 0
+        interval = self._interval(step) if is_chief else 0
         answers = self.largest([*wishes, interval])
         self._next_step = step + max(1, answers.pop())
-        self._met_at, self._met_step = now, step
+        self._met_step, self._busy_s = step, 0.0
         return answers
 
     def largest(self, numbers: Sequence[int]) -> list[int]:
@@ -60,11 +55,11 @@ class Council:
         answers: list[int] = message.tolist()
         return answers
 
-    def _interval(self, step: int, now: float) -> int:
+    def _interval(self, step: int) -> int:
         """Steps to the next meeting, at the pace since the last one."""
         num_steps = step - self._met_step
         if num_steps <= 0:
             return 1
-        seconds_per_step = max((now - self._met_at) / num_steps, 1e-6)
+        seconds_per_step = max(self._busy_s / num_steps, 1e-6)
         # At most double: the first steps of a run are slower than the rest.
         return min(round(MEETING_INTERVAL_S / seconds_per_step), 2 * num_steps, MAX_STEPS_APART)

@@ -92,13 +92,13 @@ class Worker:
             self.total_steps = min(self.total_steps, self.spec.max_steps)
         self.record = RunRecord(plan, launcher, total_steps=self.total_steps)
         self.state = build_state(plan, self.device)
-        self.council = Council(world_size=launcher.world_size, device=self.device)
+        self.council = Council(launcher.world_size, self.device)
         self.health = HealthWatch(self.spec.health)
         self.note = LeaveNote(Path(plan.run_dir))
-        self.losses: list[Tensor] = []
+        self.losses: list[tuple[Tensor, float]] = []
         self.num_bad_steps = 0
         self.asked_to_leave = False
-        self.epoch_loss = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.epoch_loss = (0.0, 0.0)
 
     def run(self) -> Ending:
         """Train every remaining epoch."""
@@ -154,7 +154,7 @@ class Worker:
         self.state.restore(found[1], fingerprint=self.spec.fingerprint())
         if self.is_chief:
             # It holds every worker's share, and is added to theirs when the epoch ends.
-            self.epoch_loss += torch.tensor(self.state.epoch_loss, device=self.device)
+            self.epoch_loss = self.state.epoch_loss
 
     def _run_epoch(self, epoch: int) -> dict[str, float] | None:
         """Train to the end of an epoch, or of the run; None if the workers leave before."""
@@ -170,6 +170,7 @@ class Worker:
             self.state.step += 1
             self.stopwatch.count(step.num_rows)
             ended = time.perf_counter()
+            self.council.count(ended - began)
             self.record.step(
                 duration_s=ended - began,
                 data_wait_s=fetched - began,
@@ -205,7 +206,7 @@ class Worker:
             schedule=self.spec.schedule,
         )
         set_learning_rate(self.state.optimizer, rate)
-        seed_step(self.spec.seed, self.state.step, self.launcher.rank)
+        seed_step(self.spec.seed, self.state.step, self.launcher.rank, self.device)
         self.state.optimizer.zero_grad(set_to_none=True)
         num_elements = self._num_elements(step)
         loss_sum = torch.zeros((), device=self.device)
@@ -214,11 +215,8 @@ class Worker:
             with self.network.synchronising(wanted=is_last):
                 loss_sum += self._backward(batch, num_elements)
         self._update()
-        # This worker's share of the mean over the global batch.
-        share = loss_sum * (self.launcher.world_size / num_elements)
-        self.losses.append(share)
-        self.epoch_loss[0] += loss_sum
-        self.epoch_loss[1] += num_elements / self.launcher.world_size
+        # Read at the next meeting: reading it now would wait for an accelerator.
+        self.losses.append((loss_sum, num_elements / self.launcher.world_size))
         return num_elements
 
     def _backward(self, batch: Batch, num_elements: float) -> Tensor:
@@ -235,10 +233,9 @@ class Worker:
         if self.criterion.counts_rows:
             return float(step.num_rows)
         own = self.criterion.num_elements(step.batches)
-        if self.launcher.world_size == 1:
-            return own
         total = torch.tensor(own, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
+        if self.launcher.world_size > 1:
+            dist.all_reduce(total)
         return max(total.item(), 1.0)
 
     def _update(self) -> None:
@@ -286,11 +283,15 @@ class Worker:
 
     def _diagnose(self) -> Reason | None:
         """What this worker's losses since the last meeting say."""
-        losses = torch.stack(self.losses).tolist() if self.losses else []
+        sums = (
+            torch.stack([loss_sum for loss_sum, _ in self.losses]).tolist() if self.losses else []
+        )
+        counts = [count for _, count in self.losses]
         self.losses.clear()
+        self.epoch_loss = (self.epoch_loss[0] + sum(sums), self.epoch_loss[1] + sum(counts))
         scaler = self.state.scaler
         return self.health.observe(
-            losses,
+            [loss_sum / count for loss_sum, count in zip(sums, counts, strict=True)],
             num_bad_steps=self.num_bad_steps,
             loss_scale=scaler.get_scale() if scaler.is_enabled() else None,
         )
@@ -305,7 +306,7 @@ class Worker:
         snapshot = self.state.snapshot(
             fingerprint=self.spec.fingerprint(),
             elapsed_s=self.pace.elapsed_s(),
-            epoch_loss=self._epoch_loss().tolist(),
+            epoch_loss=self._epoch_loss(),
         )
         self.record.save(self.state.step, snapshot, waits=waits)
         self.pace.saved()
@@ -319,7 +320,7 @@ class Worker:
         """Validate, and save or report if it is time."""
         self.stopwatch.pause()
         loss = _mean(self._epoch_loss())
-        self.epoch_loss.zero_()
+        self.epoch_loss = (0.0, 0.0)
         metrics = self._validate()
         self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
         step = self.state.step
@@ -362,12 +363,14 @@ class Worker:
             peak_gib=memory.item(),
         )
 
-    def _epoch_loss(self) -> Tensor:
+    def _epoch_loss(self) -> tuple[float, float]:
         """Loss sum and count of the epoch so far, over all workers."""
-        total = self.epoch_loss.clone()
-        if self.launcher.world_size > 1:
-            dist.all_reduce(total)
-        return total
+        if self.launcher.world_size == 1:
+            return self.epoch_loss
+        total = torch.tensor(self.epoch_loss, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        loss_sum, count = total.tolist()
+        return loss_sum, count
 
     def _log(self, kind: str, **fields: float) -> None:
         self.record.log(
@@ -382,9 +385,8 @@ class Worker:
         )
 
 
-def _mean(sums: Tensor) -> float:
-    loss_sum, num_elements = sums.tolist()
-    return float(loss_sum / max(num_elements, 1.0))
+def _mean(sums: tuple[float, float]) -> float:
+    return sums[0] / max(sums[1], 1.0)
 
 
 def _failure(reason: Reason, step: int) -> TrainingError:

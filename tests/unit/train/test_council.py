@@ -5,20 +5,11 @@ import torch
 from raymi.train.council import MAX_STEPS_APART, Council
 
 
-class Clock:
-    def __init__(self):
-        self.now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
-
-
 def steps_met(*, seconds_per_step, num_steps):
-    clock = Clock()
-    council = Council(world_size=1, device=torch.device("cpu"), clock=clock)
+    council = Council(1, torch.device("cpu"))
     met = []
     for step in range(1, num_steps + 1):
-        clock.now_s += seconds_per_step
+        council.count(seconds_per_step)
         if council.is_due(step):
             council.meet(step, [], is_chief=True)
             met.append(step)
@@ -43,6 +34,6 @@ def test_very_fast_steps_still_meet():
 
 
 def test_alone_everybody_agrees():
-    council = Council(world_size=1, device=torch.device("cpu"))
+    council = Council(1, torch.device("cpu"))
 
     assert council.meet(1, [0, 3], is_chief=True) == [0, 3]
