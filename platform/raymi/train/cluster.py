@@ -29,6 +29,8 @@ def join() -> None:
     """
     if ray.is_initialized():
         return
+    # Nothing about a job leaves its machines unless somebody wants it to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_INTERVAL_S)
     os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
     logging.getLogger("ray").setLevel(logging.WARNING)

@@ -8,6 +8,7 @@ The tasks reserve no CPU: on a cluster whose workers hold all of them they must 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -176,6 +177,9 @@ def _quiet_context(object_store_bytes: int) -> DataContext:
     """Blocks in order, as the tasks made them, within a share of memory, and no output."""
     # It warns that progress bars are off, among other things.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # Else a thread counts for Ray's usage statistics for as long as the process lives, and ends
+    # the process if Ray is shut down before it.
+    os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
