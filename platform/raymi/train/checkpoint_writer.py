@@ -10,6 +10,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -97,7 +98,8 @@ class CheckpointWriter:
         self._patience_s = patience_s
         self._published = published
         self._say_trouble = trouble
-        self._failure: TrainingError | None = None
+        self._failure: Exception | None = None
+        self._in_trouble = threading.Event()
         self._step: int | None = None
         self._idle = threading.Event()
         self._idle.set()
@@ -106,19 +108,18 @@ class CheckpointWriter:
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether a new checkpoint would be written at once."""
-        return self._idle.is_set()
-
-    def submit(self, step: int, state: dict[str, Any]) -> None:
+    def submit(self, step: int, state: dict[str, Any], *, waits: bool = False) -> None:
         """Hand over a copied state; waits for the one before, so that memory is bounded.
 
-        One of the step that was handed over last is the same again, and dropped.
+        While storage fails nobody waits, unless `waits`: the one before is still being tried, and
+        this one is dropped. One of the step that was handed over last is the same again.
 
         Raises:
             TrainingError: An earlier one could not be written, and patience has ended.
         """
+        if self._in_trouble.is_set() and not waits:
+            self.check()
+            return
         self.drain()
         if step == self._step:
             return
@@ -153,28 +154,33 @@ class CheckpointWriter:
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
             try:
-                self._failure = self._publish(*work) or self._failure
+                self._publish(*work)
+            except Exception as error:  # noqa: BLE001 - raised again in the training thread
+                self._failure = error
             finally:
+                self._in_trouble.clear()
                 self._idle.set()
 
-    def _publish(self, step: int, state: dict[str, Any]) -> TrainingError | None:
+    def _publish(self, step: int, state: dict[str, Any]) -> None:
         trouble = StorageTrouble(self._patience_s)
-        is_first = True
         while not self._stopped.is_set():
             try:
                 self._store.publish(step, state)
             except OSError as error:
-                reason = storage_reason(error)
-                if is_first:
-                    self._say_trouble(reason, str(error))
-                    is_first = False
-                if reason is Reason.DISK_FULL:
-                    # Room for a new one is worth more than a second old one.
-                    self._store.prune(1)
+                self._make_room(error)
                 if failure := trouble.give_up(error):
-                    return failure
+                    raise failure from error
                 self._stopped.wait(RETRY_INTERVAL_S)
             else:
                 self._published(step)
-                return None
-        return None
+                return
+
+    def _make_room(self, error: OSError) -> None:
+        """Say so, once in a stretch; on a full disk, an old checkpoint is worth less than a new."""
+        reason = storage_reason(error)
+        if not self._in_trouble.is_set():
+            self._in_trouble.set()
+            self._say_trouble(reason, str(error))
+        if reason is Reason.DISK_FULL:
+            with suppress(OSError):
+                self._store.prune(1)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from raymi.accelerators.catalog import find
 from raymi.accelerators.rates import rate
 from raymi.train.checkpoint_writer import persist
+from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.objective import primary_metric
 from raymi.train.outcome import Outcome
 from raymi.train.plan import TrainPlan
@@ -41,7 +43,7 @@ def finish(
         peak_memory_gib=outcome.peak_memory_gib,
         duration_s=outcome.duration_s,
         attempts=attempts,
-        parity=outcome.parity,
+        parity=_parity(run_dir),
         teacher=plan.teacher,
         provenance=provenance,
     )
@@ -49,6 +51,12 @@ def finish(
     persist(lambda: _telemetry(plan, outcome).save(run_dir / TELEMETRY_FILE), patience_s)
     write_report(run_dir)
     return result
+
+
+def _parity(run_dir: Path) -> dict[str, Any] | None:
+    """What the attempt that began the run found; later ones do not begin it."""
+    found = [event for event in read_events(run_dir / EVENTS_FILE) if event["event"] == "parity"]
+    return {k: v for k, v in found[-1].items() if k not in ("event", "time")} if found else None
 
 
 def _telemetry(plan: TrainPlan, outcome: Outcome) -> RunTelemetry:

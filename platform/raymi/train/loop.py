@@ -103,7 +103,7 @@ class Worker:
     def run(self) -> Ending:
         """Train every remaining epoch."""
         self._resume()
-        self.record.flops(self.rows)
+        self.record.flops(self.scorer.rows)
         if self.state.step == 0:
             self.record.parity(self.rows)
         self.network = wrap(
@@ -233,10 +233,11 @@ class Worker:
         if self.criterion.counts_rows:
             return float(step.num_rows)
         own = self.criterion.num_elements(step.batches)
-        total = torch.tensor(own, dtype=torch.float64, device=self.device)
         if self.launcher.world_size > 1:
+            total = torch.tensor(own, dtype=torch.float64, device=self.device)
             dist.all_reduce(total)
-        return max(total.item(), 1.0)
+            own = total.item()
+        return max(own, 1.0)
 
     def _update(self) -> None:
         """Clip and step; a step whose gradients are not finite is left out."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from raymi.store.record import Record
 
 OUTCOME_FILE = "outcome.json"
@@ -31,6 +29,3 @@ class Outcome(Record):
 
     measured_tflops: float | None = None
     """What a worker reached in a large matrix product; only for devices nobody has measured."""
-
-    parity: dict[str, Any] | None = None
-    """How the first steps compared with an fp32 twin; None for fp32 itself, and if not asked."""

@@ -86,11 +86,12 @@ def describe(plan: TrainPlan) -> str:
     """One line for people: data, arithmetic, batches, workers."""
     spec, num_workers = plan.spec, plan.spec.resources.max_workers
     accumulation = spec.batch.accumulation_steps(num_workers)
+    limit = f", at most {spec.max_steps} steps" if spec.max_steps is not None else ""
     return (
         f"{plan.dataset.name}@{plan.dataset.fingerprint[:12]}, {spec.precision.value}, "
         f"global batch {spec.batch.global_batch_size} = {num_workers} workers x "
         f"{spec.batch.micro_batch_size} x {accumulation} steps, "
-        f"{spec.epochs} epochs on {plan.accelerator}"
+        f"{spec.epochs} epochs{limit} on {plan.accelerator}"
     )
 
 

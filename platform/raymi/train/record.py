@@ -21,6 +21,7 @@ from raymi.accelerators.meters.choice import open_meter
 from raymi.accelerators.rates import rate
 from raymi.data.preprocessing import NextByteTarget
 from raymi.models.catalog import build_model
+from raymi.specs.distillation import DistillationSpec
 from raymi.specs.precision import Precision
 from raymi.train.batch import Batch, RowSource
 from raymi.train.checkpoint import write_tensors
@@ -39,6 +40,7 @@ from raymi.train.plan import TrainPlan
 from raymi.train.state import seed_everything
 from raymi.train.telemetry import TelemetryRecorder, rank_file
 from raymi.train.throughput import peak_memory_gib, warmup_steps
+from raymi.train.validation_rows import ValidationRows
 
 
 class RunRecord:
@@ -59,7 +61,6 @@ class RunRecord:
             warmup_steps=warmup_steps(total_steps),
         )
         self._writer = self._open_writer() if self._is_chief else None
-        self._parity: dict[str, Any] | None = None
         self._flops_per_sample: float | None = None
 
     def log(self, kind: str, **fields: Any) -> None:
@@ -81,16 +82,18 @@ class RunRecord:
             environment=recorded_environment(os.environ),
         )
 
-    def flops(self, rows: RowSource) -> None:
-        """Count the operations of one row, on tensors that have a shape and no memory."""
-        device = torch.device("meta")
-        [batch] = first_batches(rows, 1)
-        with device:
-            model = build_model(self._plan.architecture, self._plan.preprocessing)
-        mean_loss = _mean_loss(self._plan, device)
-        self._flops_per_sample = flops_per_sample(
-            lambda: torch.autograd.backward(mean_loss(model, batch)), len(batch.weights)
-        )
+    def flops(self, rows: ValidationRows) -> None:
+        """Count the operations of one row, on the chief, with tensors that have no memory.
+
+        Validation rows, because they are at hand whatever way the training rows come.
+        """
+        if self._is_chief:
+            # Its own share, which it will score and so has to open anyway.
+            num_workers = self._launcher.world_size
+            batches = rows.batches(0, num_workers, self._plan.micro_batch_size)
+            self._flops_per_sample = next(
+                (_flops_per_sample(self._plan, batch) for batch in batches), None
+            )
 
     def skipped(self, path: Path, why: str) -> None:
         """A damaged checkpoint was passed over."""
@@ -119,7 +122,7 @@ class RunRecord:
         """
         if self._writer is None:
             return
-        self._writer.submit(step, snapshot)
+        self._writer.submit(step, snapshot, waits=waits)
         if waits:
             self._writer.drain()
 
@@ -145,10 +148,11 @@ class RunRecord:
             accelerator=self._accelerator,
             device=self._launcher.device,
             steps=first_batches(rows, num_steps),
-            forward_loss=_mean_loss(self._plan, self._launcher.device),
+            forward_loss=_mean_loss(
+                self._plan, self._launcher.device, distillation=spec.distillation
+            ),
         )
-        self._parity = report.model_dump(mode="json")
-        self.log("parity", **self._parity)
+        self.log("parity", **report.model_dump(mode="json"))
 
     def finish(
         self,
@@ -183,7 +187,6 @@ class RunRecord:
             duration_s=duration_s,
             num_steps=num_steps,
             measured_tflops=self._measured_tflops(),
-            parity=self._parity,
         )
         persist(lambda: self._save_weights(weights), patience_s)
         persist(lambda: outcome.save(self._run_dir / OUTCOME_FILE), patience_s)
@@ -230,10 +233,27 @@ def _device_number(accelerator: Accelerator, launcher: Launcher) -> int:
     return launcher.local_rank if number is None else number
 
 
-def _mean_loss(plan: TrainPlan, device: torch.device) -> Callable[[nn.Module, Batch], Tensor]:
+def _flops_per_sample(plan: TrainPlan, batch: Batch) -> float | None:
+    device = torch.device("meta")
+    mean_loss = _mean_loss(plan, device, distillation=None)
+
+    def forward_backward() -> None:
+        with device:
+            model = build_model(plan.architecture, plan.preprocessing)
+        torch.autograd.backward(mean_loss(model, batch))
+
+    try:
+        return flops_per_sample(forward_backward, len(batch.weights))
+    except Exception:  # noqa: BLE001 - a network that looks at its numbers trains all the same
+        return None
+
+
+def _mean_loss(
+    plan: TrainPlan, device: torch.device, *, distillation: DistillationSpec | None
+) -> Callable[[nn.Module, Batch], Tensor]:
     """Mean loss of one micro-batch by itself."""
     inputs = DeviceInputs(plan.preprocessing, device)
-    criterion = Criterion(plan.preprocessing.target, plan.spec.distillation, device)
+    criterion = Criterion(plan.preprocessing.target, distillation, device)
 
     def mean_loss(network: nn.Module, batch: Batch) -> Tensor:
         num_elements = max(criterion.num_elements([batch]), 1.0)

@@ -36,7 +36,7 @@ class Scorer:
         self, plan: TrainPlan, inputs: DeviceInputs, *, rank: int, world_size: int
     ) -> None:
         self._plan = plan
-        self._rows = ValidationRows(plan)
+        self.rows = ValidationRows(plan)
         self._inputs = inputs
         self._rank = rank
         self._world_size = world_size
@@ -67,11 +67,11 @@ class Scorer:
 
         A sharded network gathers its weights in each pass, which takes everybody.
         """
-        largest_share = math.ceil(self._rows.num_rows / self._world_size)
+        largest_share = math.ceil(self.rows.num_rows / self._world_size)
         num_passes = math.ceil(largest_share / self._rows_per_pass)
         last: Batch | None = None
         num_done = 0
-        for batch in self._rows.batches(self._rank, self._world_size, self._rows_per_pass):
+        for batch in self.rows.batches(self._rank, self._world_size, self._rows_per_pass):
             last, num_done = batch, num_done + 1
             yield batch
         while last is not None and num_done < num_passes:

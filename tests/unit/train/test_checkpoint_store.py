@@ -210,11 +210,50 @@ def test_training_goes_on_while_a_checkpoint_is_written(open_writer):
 
     writer.submit(1, {})
 
-    assert not writer.is_idle
     assert storage.published == []
     release.set()
     writer.drain()
     assert storage.published == [1]
+
+
+def test_while_storage_fails_training_waits_for_no_checkpoint(open_writer):
+    repaired, heard = threading.Event(), threading.Event()
+
+    class Broken(Storage):
+        def publish(self, step, state):
+            if not repaired.is_set():
+                raise OSError(errno.EIO, "away")
+            super().publish(step, state)
+
+    storage = Broken()
+    writer = CheckpointWriter(
+        storage, patience_s=60.0, published=lambda _: None, trouble=lambda *_: heard.set()
+    )
+    writer.submit(1, {})
+    heard.wait(10)
+
+    writer.submit(2, {})
+    repaired.set()
+    writer.drain()
+    writer.submit(3, {})
+    writer.drain()
+    writer.close()
+
+    assert storage.published == [1, 3]
+
+
+def test_a_state_that_cannot_be_written_at_all_ends_the_run_and_does_not_hang_it(open_writer):
+    class Clueless(Storage):
+        def publish(self, step, state):
+            raise TypeError("not JSON")
+
+    writer = open_writer(Clueless())
+    writer.submit(1, {})
+
+    with pytest.raises(TypeError, match="not JSON"):
+        writer.drain()
+    with pytest.raises(TypeError):
+        writer.submit(2, {})
 
 
 def test_the_result_is_written_once_storage_is_back():

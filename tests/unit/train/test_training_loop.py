@@ -5,20 +5,26 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+from raymi.accelerators.catalog import CPU
 from raymi.data import stage as data_stage
 from raymi.data.fitting import fit_preprocessing
 from raymi.data.library import open_dataset
 from raymi.errors import IntegrityError, TrainingError
 from raymi.models.architecture import Architecture
+from raymi.models.catalog import CATALOG
 from raymi.specs.data import DataSpec, SourceSpec
 from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
+from raymi.train.completion import finish
 from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.launcher import SingleProcessLauncher
 from raymi.train.loop import Ending, train_worker
 from raymi.train.outcome import MODEL_FILE, OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
+from raymi.train.provenance import collect_provenance
+from raymi.train.telemetry import RankTelemetry, rank_files
 
 Weights = dict[str, torch.Tensor]
 
@@ -212,7 +218,48 @@ def test_the_first_steps_are_compared_with_an_fp32_twin(store, tmp_path):
 
     [report] = events(plan, "parity")
     assert report["agrees"]
-    assert Outcome.load(tmp_path / "run" / OUTCOME_FILE).parity["agrees"]
+
+
+def test_a_resumed_run_keeps_what_its_first_steps_were_like(store, tmp_path):
+    plan = plan_of(store, tmp_path / "run", precision="bf16")
+    train_worker(plan, SingleProcessLauncher(stop_after_steps=5))
+    train(plan)
+
+    outcome = Outcome.load(tmp_path / "run" / OUTCOME_FILE)
+    provenance = collect_provenance(CPU, code_package=None)
+    result = finish(plan, outcome, attempts=1, provenance=provenance)
+
+    assert result.parity["agrees"]
+
+
+def test_a_network_whose_operations_cannot_be_counted_trains_all_the_same(
+    store, tmp_path, monkeypatch
+):
+    def build(preprocessing):
+        return Looking(preprocessing.num_outputs)
+
+    monkeypatch.setitem(CATALOG, "looking", build)
+    plan = plan_of(store, tmp_path / "run").model_copy(
+        update={"architecture": Architecture(name="looking")}
+    )
+
+    train(plan)
+
+    [telemetry] = [RankTelemetry.load(path) for path in rank_files(tmp_path / "run")]
+    assert telemetry.flops_per_sample is None
+    assert telemetry.num_samples > 0
+
+
+class Looking(nn.Module):
+    """Reads a number in its forward pass, which tensors without memory do not have."""
+
+    def __init__(self, num_outputs):
+        super().__init__()
+        self.head = nn.Linear(6, num_outputs)
+
+    def forward(self, inputs):
+        numbers = inputs["numbers"]
+        return self.head(numbers * (2.0 if numbers.sum().item() > 0 else 1.0))
 
 
 def test_the_average_of_the_weights_is_what_is_kept(store, tmp_path):
