@@ -34,6 +34,15 @@ _NVIDIA_MODELS = (
 """Ray's names, longer before shorter where one contains another."""
 
 
+def resolve(wanted: str) -> Accelerator:
+    """What a spec's `resources.accelerator` means on this machine: a name, or `auto`.
+
+    Raises:
+        CapabilityError: Nothing is known about an accelerator of that name.
+    """
+    return detect() if wanted == "auto" else find(wanted)
+
+
 def detect(root: Path = Path("/")) -> Accelerator:
     """Return the first accelerator of this machine, or the CPU."""
     return _detect_amd(root) or _detect_nvidia(root) or CPU

@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from raymi.accelerators.catalog import find, require_precision
-from raymi.accelerators.detect import detect
+from raymi.accelerators.catalog import require_precision
+from raymi.accelerators.detect import resolve
 from raymi.bench import rules
 from raymi.bench.contestants import (
     Contestant,
@@ -90,8 +90,7 @@ def measure(request: Request, *, say: Callable[[str], None]) -> TrainSpeed:
     spec = rules.level(request.spec)
     if note := busy_note(os.getloadavg()[0], os.cpu_count() or 1):
         say(note)
-    wanted = spec.resources.accelerator
-    accelerator = detect() if wanted == "auto" else find(wanted)
+    accelerator = resolve(spec.resources.accelerator)
     require_precision(accelerator, spec.precision)
     with ExitStack() as stack:
         # A Unix socket's path may not be long, and its directory is nobody else's.

@@ -137,14 +137,14 @@ def _capability_notes(spec: Any) -> list[str]:
     Raises:
         CapabilityError: The one run of a train spec, or every trial of a sweep, is impossible.
     """
-    from raymi.accelerators.catalog import find, require_precision
-    from raymi.accelerators.detect import detect
+    from raymi.accelerators.catalog import require_precision
+    from raymi.accelerators.detect import resolve
 
     if spec.kind not in ("train", "sweep"):
         return []
     train = spec if spec.kind == "train" else spec.train
     wanted = train.resources.accelerator
-    accelerator = detect() if wanted == "auto" else find(wanted)
+    accelerator = resolve(wanted)
     runs = [spec] if spec.kind == "train" else list(spec.trials())
     refusals: list[CapabilityError] = []
     for run in runs:

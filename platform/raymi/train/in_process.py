@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from raymi.accelerators.catalog import find, require_precision
-from raymi.accelerators.detect import detect
+from raymi.accelerators.detect import resolve
 from raymi.specs.train import TrainSpec
 from raymi.train.completion import finish
 from raymi.train.launcher import SingleProcessLauncher
@@ -43,8 +43,7 @@ def open_plan(spec: TrainSpec, *, store_dir: Path) -> TrainPlan:
     Raises:
         SpecError, DataError, NotFoundError: It cannot run as asked.
     """
-    wanted = spec.resources.accelerator
-    accelerator = detect() if wanted == "auto" else find(wanted)
+    accelerator = resolve(spec.resources.accelerator)
     require_precision(accelerator, spec.precision)
     plan = make_plan(
         spec,

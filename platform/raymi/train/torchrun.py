@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from raymi.accelerators.catalog import Accelerator, find, require_precision
-from raymi.accelerators.detect import detect
+from raymi.accelerators.catalog import Accelerator, require_precision
+from raymi.accelerators.detect import resolve
 from raymi.accelerators.environment import apply_environment, check_visible_devices
 from raymi.errors import RaymiError, SpecError
 from raymi.settings import settings
@@ -64,8 +64,7 @@ def run(file: Path, overrides: Sequence[str], *, resume: str | None) -> None:
             why="it takes `kind: train` without distillation, whose teacher is in the registry",
             fix="use jobs/train.py on a Ray cluster",
         )
-    wanted = spec.resources.accelerator
-    accelerator = detect() if wanted == "auto" else find(wanted)
+    accelerator = resolve(spec.resources.accelerator)
     require_precision(accelerator, spec.precision)
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     apply_environment(accelerator, num_workers=world_size, precision=spec.precision)

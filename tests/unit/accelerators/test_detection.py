@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raymi.accelerators.catalog import CATALOG, CPU, Float8Format, find, require_precision
-from raymi.accelerators.detect import detect
+from raymi.accelerators.detect import detect, resolve
 from raymi.errors import CapabilityError
 from raymi.specs.precision import Precision
 
@@ -112,3 +112,8 @@ def test_a_refusal_names_the_missing_instructions_and_what_works(name, precision
     assert refused.value.what == f"precision: {precision.value} cannot be used on {name}"
     assert refused.value.why == why
     assert "fp32" in refused.value.fix
+
+
+def test_a_name_means_itself_and_auto_what_is_there():
+    assert resolve("AMD-Instinct-MI300X-OAM").architecture == "gfx942"
+    assert resolve("auto") == detect()
