@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raymi.accelerators.environment import AMD
+from raymi.accelerators.amd_variables import AMD
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / "cluster" / "mi300x.env"

@@ -19,7 +19,7 @@ from raymi.specs.data import DataSpec
 from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.train.batch import Batch, RowSource, Step
-from raymi.train.order import BlockShuffle, RowOrder, row_order
+from raymi.train.order import row_order
 from raymi.train.plan import TrainPlan
 
 GLOBAL_BATCH = 32
@@ -85,17 +85,6 @@ def make_plan(directory: Path, source: RowSourceName, *, rows_per_shard: int = 4
 
 def training_rows(plan: TrainPlan) -> pa.Table:
     return load_split(Path(plan.dataset_dir), plan.dataset, Split.TRAIN)
-
-
-def same_blocks(plan: TrainPlan) -> RowOrder:
-    """The streamed order, for a source that has another by itself."""
-    rows = plan.spec.rows
-    return BlockShuffle(
-        plan.dataset.num_rows(Split.TRAIN),
-        seed=plan.spec.seed,
-        block_rows=rows.shuffle_block_rows,
-        window_blocks=rows.shuffle_window_blocks,
-    )
 
 
 def kept(batch: Batch) -> Batch:

@@ -8,10 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,7 +15,7 @@ import pytest
 from raymi.accelerators.catalog import find
 from raymi.accelerators.environment import check_visible_devices, machine_index, worker_environment
 from raymi.errors import ConflictError
-from tests.integration.conftest import TestCluster, free_ports, stop, wait_until_it_answers
+from tests.integration.conftest import running_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -30,39 +26,13 @@ VISIBLE = ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"
 @pytest.fixture(scope="module")
 def cluster(home, repository, token):
     """A head that finds its GPUs by itself, through the stub."""
-    directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))
-    gcs, dashboard, agent, agent_grpc, client, metrics = free_ports(6)
     paths = [repository / "tests" / "stubs", repository / "platform", repository]
-    environment = {
-        **{name: value for name, value in os.environ.items() if name not in VISIBLE},
-        "PYTHONPATH": os.pathsep.join(map(str, paths)),
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": token,
-        "RAY_TMPDIR": str(directory),
-        "OMP_NUM_THREADS": "1",
-        "AMDSMI_STUB_NUM_GPUS": "2",
-    }
-    environment.pop("RAY_ADDRESS", None)
-    command = [
-        str(Path(sys.executable).with_name("ray")), "start", "--head", "--block",
-        f"--port={gcs}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
-        f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
-        "--num-cpus=4", "--object-store-memory=100000000", "--disable-usage-stats",
-        f"--temp-dir={directory}",
-    ]  # fmt: skip
-    log = (directory / "head.log").open("w")
-    head = subprocess.Popen(
-        command, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        url = f"http://127.0.0.1:{dashboard}"
-        wait_until_it_answers(url, token, head)
-        yield TestCluster(url, f"127.0.0.1:{gcs}", token, 0, head.pid)
-    finally:
-        stop(head)
-        log.close()
-        shutil.rmtree(directory, ignore_errors=True)
+    stub = {"PYTHONPATH": os.pathsep.join(map(str, paths)), "AMDSMI_STUB_NUM_GPUS": "2"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in VISIBLE:
+            patch.delenv(name, raising=False)
+        with running_head(repository, token, num_cpus=4, variables=stub) as head:
+            yield head
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +41,6 @@ def ray(job):
     import ray
 
     job.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    for name in VISIBLE:
-        job.delenv(name, raising=False)
     ray.init(log_to_driver=False)
     return ray
 

@@ -18,7 +18,6 @@ from tests.contract.row_source_contract import (
     RowSourceContract,
     assert_same,
     make_plan,
-    same_blocks,
     take,
 )
 
@@ -85,7 +84,7 @@ class TestStreamedRows(RowSourceContract):
 def test_it_gives_the_bits_that_memory_mapped_rows_give_in_the_same_order(
     plan: TrainPlan, open_source: OpenSource
 ) -> None:
-    mapped = MemoryMappedRows(plan, rank=1, num_workers=2, order=same_blocks(plan))
+    mapped = MemoryMappedRows(plan, rank=1, num_workers=2)
 
     assert_same(take(open_source(rank=1, num_workers=2), epoch=2), take(mapped, epoch=2))
 

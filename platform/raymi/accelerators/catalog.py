@@ -74,31 +74,26 @@ class Accelerator:
 CPU = Accelerator("cpu", "cpu", "cpu", _MODERN)
 
 
-def _amd(
+def _kinds(
+    vendor: Vendor,
     names: str,
     architecture: str,
     precisions: frozenset[Precision],
     float8: Float8Format | None = None,
 ) -> list[Accelerator]:
-    return [Accelerator(name, "amd", architecture, precisions, float8) for name in names.split()]
-
-
-def _nvidia(
-    names: str,
-    architecture: str,
-    precisions: frozenset[Precision],
-    float8: Float8Format | None = None,
-) -> list[Accelerator]:
-    return [Accelerator(name, "nvidia", architecture, precisions, float8) for name in names.split()]
+    return [Accelerator(name, vendor, architecture, precisions, float8) for name in names.split()]
 
 
 CATALOG: dict[str, Accelerator] = {
     accelerator.name: accelerator
     for accelerator in [
         CPU,
-        *_amd("AMD-Instinct-MI100", "gfx908", _MODERN),
-        *_amd("AMD-Instinct-MI210 AMD-Instinct-MI250 AMD-Instinct-MI250X", "gfx90a", _MODERN),
-        *_amd(
+        *_kinds("amd", "AMD-Instinct-MI100", "gfx908", _MODERN),
+        *_kinds(
+            "amd", "AMD-Instinct-MI210 AMD-Instinct-MI250 AMD-Instinct-MI250X", "gfx90a", _MODERN
+        ),
+        *_kinds(
+            "amd",
             "AMD-Instinct-MI300A AMD-Instinct-MI300X-OAM AMD-Instinct-MI300X-HF "
             "AMD-Instinct-MI308X-OAM AMD-Instinct-MI325X-OAM",
             "gfx942",
@@ -106,19 +101,20 @@ CATALOG: dict[str, Accelerator] = {
             Float8Format.FNUZ,
         ),
         # CDNA4 dropped the xf32 instructions; torch would emulate them.
-        *_amd(
+        *_kinds(
+            "amd",
             "AMD-Instinct-MI350X-OAM AMD-Instinct-MI355X-OAM",
             "gfx950",
             _MODERN | _FLOAT8,
             Float8Format.OCP,
         ),
-        *_nvidia("V100", "sm_70", _HALF),
-        *_nvidia("T4", "sm_75", _HALF),
-        *_nvidia("A100 A30", "sm_80", _TENSOR_FLOAT),
-        *_nvidia("A10G A10 A40", "sm_86", _TENSOR_FLOAT),
-        *_nvidia("L4 L40S", "sm_89", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
-        *_nvidia("H100 H200 GH200", "sm_90", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
-        *_nvidia("B200 GB200", "sm_100", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
+        *_kinds("nvidia", "V100", "sm_70", _HALF),
+        *_kinds("nvidia", "T4", "sm_75", _HALF),
+        *_kinds("nvidia", "A100 A30", "sm_80", _TENSOR_FLOAT),
+        *_kinds("nvidia", "A10G A10 A40", "sm_86", _TENSOR_FLOAT),
+        *_kinds("nvidia", "L4 L40S", "sm_89", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
+        *_kinds("nvidia", "H100 H200 GH200", "sm_90", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
+        *_kinds("nvidia", "B200 GB200", "sm_100", _TENSOR_FLOAT | _FLOAT8, Float8Format.OCP),
     ]
 }
 

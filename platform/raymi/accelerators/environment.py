@@ -16,15 +16,6 @@ from raymi.accelerators.catalog import Accelerator
 from raymi.errors import ConflictError
 from raymi.specs.precision import Precision
 
-__all__ = [
-    "AMD",
-    "apply_environment",
-    "check_visible_devices",
-    "machine_index",
-    "recorded_environment",
-    "worker_environment",
-]
-
 _ROCR, _HIP, _CUDA = "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
 
 

@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from raymi.data.encoding import IGNORED as IGNORED  # noqa: PLC0414 - part of a target's contract
 from raymi.data.encoding import (
     byte_values,
     category_indices,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -124,31 +125,33 @@ def _write(destination: Path, chunks: Iterator[np.ndarray], *, shape: tuple[int,
 
     Written, not memory-mapped: a full disk is then an error and not a dead process.
     """
-    # Not a random name: what a killed process leaves is overwritten by the next.
-    temporary = destination.with_name(f".{destination.name}")
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    try:
-        with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in chunks:
-                file.write(np.ascontiguousarray(chunk, dtype="<f4").data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(destination)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _appearing(destination) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in chunks:
+            file.write(np.ascontiguousarray(chunk, dtype="<f4").data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _share(answers: Path, destination: Path) -> None:
     """Give another run the same answers; nobody changes them, so one copy on disk will do."""
-    temporary = destination.with_name(f".{destination.name}")
-    temporary.unlink(missing_ok=True)
-    try:
+    with _appearing(destination) as temporary:
         try:
             os.link(answers, temporary)
         except OSError:
             # Object stores and some network file systems have no links.
             shutil.copyfile(answers, temporary)
+
+
+@contextmanager
+def _appearing(destination: Path) -> Iterator[Path]:
+    """Where to write what is to be there whole or not at all."""
+    # Not a random name: what a killed process leaves is removed by the next.
+    temporary = destination.with_name(f".{destination.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
         temporary.replace(destination)
     finally:
         temporary.unlink(missing_ok=True)

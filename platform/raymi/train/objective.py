@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from raymi.data.preprocessing import IGNORED as IGNORED  # noqa: PLC0414 - part of this interface
+from raymi.data.encoding import IGNORED
 from raymi.data.preprocessing import ClassTarget, NextByteTarget, NumberTarget, Target
 from raymi.errors import SpecError
 

@@ -30,6 +30,9 @@ from raymi.specs.optimizer import Rounding
 from raymi.train.buckets import Bucket, Piece, buckets_of, pieces_of
 from raymi.train.random_rounding import random_bits, round_stochastically
 
+Group = dict[str, Any]
+"""One of an optimizer's groups of parameters, with their options by name."""
+
 
 class RoundedOptimizer(torch.optim.Optimizer):
     """The walk over parameters that both update rules share.
@@ -41,12 +44,7 @@ class RoundedOptimizer(torch.optim.Optimizer):
     """Names of the running means kept for each weight."""
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        defaults: dict[str, Any],
-        *,
-        rounding: Rounding,
-        seed: int,
+        self, params: Iterable[Any], defaults: dict[str, Any], *, rounding: Rounding, seed: int
     ) -> None:
         super().__init__(params, defaults)
         self._rounding = rounding
@@ -54,13 +52,7 @@ class RoundedOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def advance(
-        self,
-        weight: Tensor,
-        grad: Tensor,
-        moments: list[Tensor],
-        *,
-        group: dict[str, Any],
-        step: int,
+        self, weight: Tensor, grad: Tensor, moments: list[Tensor], *, group: Group, step: int
     ) -> Tensor:
         """The new weights; `moments` are changed in place. All fp32, flat, of one length."""
 
@@ -93,7 +85,7 @@ class RoundedOptimizer(torch.optim.Optimizer):
                 state["compensation"] = torch.zeros_like(parameter)
         state["step"] += 1
 
-    def _update(self, bucket: Bucket, group: dict[str, Any]) -> None:
+    def _update(self, bucket: Bucket, group: Group) -> None:
         weight = bucket.read("weight")
         has_compensation = "compensation" in bucket.pieces[0].tensors
         if has_compensation:
@@ -131,19 +123,12 @@ class RoundedAdamW(RoundedOptimizer):
         betas: tuple[float, float],
         rounding: Rounding,
         seed: int,
-        eps: float = 1e-8,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": 0.0}
+        defaults = {"lr": lr, "betas": betas, "eps": 1e-8, "weight_decay": 0.0}
         super().__init__(params, defaults, rounding=rounding, seed=seed)
 
     def advance(
-        self,
-        weight: Tensor,
-        grad: Tensor,
-        moments: list[Tensor],
-        *,
-        group: dict[str, Any],
-        step: int,
+        self, weight: Tensor, grad: Tensor, moments: list[Tensor], *, group: Group, step: int
     ) -> Tensor:
         """One step, with decay taken from the weight and not put into the gradient."""
         mean, mean_square = moments
@@ -162,13 +147,7 @@ class RoundedSGD(RoundedOptimizer):
     moments = ("momentum_buffer",)
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        *,
-        lr: float,
-        momentum: float,
-        rounding: Rounding,
-        seed: int,
+        self, params: Iterable[Any], *, lr: float, momentum: float, rounding: Rounding, seed: int
     ) -> None:
         defaults = {"lr": lr, "momentum": momentum, "weight_decay": 0.0}
         super().__init__(params, defaults, rounding=rounding, seed=seed)
@@ -179,10 +158,10 @@ class RoundedSGD(RoundedOptimizer):
         grad: Tensor,
         moments: list[Tensor],
         *,
-        group: dict[str, Any],
-        step: int,  # noqa: ARG002 (AdamW's needs it)
+        group: Group,
+        step: int,  # noqa: ARG002
     ) -> Tensor:
-        """One step."""
+        """One step, the same whichever it is."""
         (velocity,) = moments
         velocity.mul_(group["momentum"]).add_(grad).add_(weight, alpha=group["weight_decay"])
         return weight.add_(velocity, alpha=-group["lr"])

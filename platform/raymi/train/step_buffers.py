@@ -16,9 +16,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from raymi.accelerators.catalog import find
 from raymi.train.batch import Batch, Step
 from raymi.train.encoded_rows import SOFT_TARGETS, TARGETS
 from raymi.train.order import StepCut
+from raymi.train.plan import TrainPlan
 
 _OWN = (TARGETS, SOFT_TARGETS)
 
@@ -115,20 +117,6 @@ class StepBuffer:
         )
 
 
-def buffer_ring(layout: Layout, cut: StepCut, *, steps_per_group: int, is_gpu: bool) -> BufferRing:
-    """As many buffers as the device can keep busy.
-
-    A GPU trains from one while the next is filled and a third is copied. A CPU that trains has
-    no time to fill one ahead.
-    """
-    fences: list[Fence | None] = [None]
-    if is_gpu and torch.cuda.is_available():
-        fences = [torch.cuda.Event() for _ in range(3)]  # type: ignore[no-untyped-call]
-    return BufferRing(
-        [StepBuffer(layout, cut, steps_per_group=steps_per_group, fence=f) for f in fences]
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Filled:
     group: range
@@ -181,3 +169,46 @@ class BufferRing:
         # `room` may wait for the GPU: in the thread.
         done = self._thread.submit(lambda: fill(group, buffer.room(group)))
         return _Filled(group, buffer, done)
+
+
+class BufferedRows:
+    """What every RowSource has that gathers groups of steps into buffers.
+
+    Args:
+        plan: The run.
+        cut: This worker's part of a step.
+        layout: What a row consists of.
+        steps_per_group: Steps that are gathered together.
+    """
+
+    def __init__(
+        self, plan: TrainPlan, cut: StepCut, layout: Layout, *, steps_per_group: int
+    ) -> None:
+        self._cut = cut
+        self._steps_per_group = steps_per_group
+        # A GPU trains from one buffer while the next is filled and a third is copied. A CPU that
+        # trains has no time to fill one ahead.
+        fences: list[Fence | None] = [None]
+        if find(plan.accelerator).is_gpu and torch.cuda.is_available():
+            fences = [torch.cuda.Event() for _ in range(3)]  # type: ignore[no-untyped-call]
+        self._ring = BufferRing(
+            [StepBuffer(layout, cut, steps_per_group=steps_per_group, fence=f) for f in fences]
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """Training rows, over all workers."""
+        return self._cut.num_rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one epoch."""
+        return self._cut.steps_per_epoch
+
+    def close(self) -> None:
+        """End the thread that fills buffers ahead, if there is one."""
+        self._ring.close()
+
+    def _groups(self, first_step: int) -> Iterator[range]:
+        """The groups of an epoch from `first_step` on."""
+        return self._cut.groups(first_step, steps_per_group=self._steps_per_group)

@@ -20,14 +20,13 @@ import torch
 from ray.data import DataContext, ExecutionResources, TaskPoolStrategy
 from torch import Tensor
 
-from raymi.accelerators.catalog import find
 from raymi.data.preprocessing import Arrays
 from raymi.train.batch import Step
 from raymi.train.encoded_rows import read_rows
 from raymi.train.group_tasks import read_group
 from raymi.train.order import step_cut
 from raymi.train.plan import TrainPlan
-from raymi.train.step_buffers import Layout, buffer_ring, row_bytes
+from raymi.train.step_buffers import BufferedRows, Layout, row_bytes
 
 GROUP_BYTES = 32 << 20
 """Largest part of a group that one task makes, unless a single step is larger."""
@@ -45,7 +44,7 @@ GROUPS_PER_RUN = 512
 """Groups that are described to Ray Data at a time; each description is an object."""
 
 
-class StreamedRows:
+class StreamedRows(BufferedRows):
     """A RowSource that never holds more than a few groups of steps.
 
     The order of rows is the plan's `BlockShuffle`. Needs to run inside a Ray job.
@@ -64,14 +63,14 @@ class StreamedRows:
         self._plan = plan
         self._rank = rank
         self._num_workers = num_workers
-        self._cut = cut = step_cut(plan, rank=rank, num_workers=num_workers)
+        cut = step_cut(plan, rank=rank, num_workers=num_workers)
         sample = read_rows(plan, np.zeros(1, dtype=np.int64))
         layout: Layout = {
             name: (array.shape[1:], torch.from_numpy(array).dtype) for name, array in sample.items()
         }
         share = cut.share(cut.rows_in(0))
         step_bytes = row_bytes(layout) * share
-        self._steps_per_group = max(
+        steps_per_group = max(
             1,
             min(
                 plan.spec.rows.shuffle_block_rows
@@ -81,27 +80,12 @@ class StreamedRows:
                 MAX_GROUP_BATCHES * cut.micro_batch_size // share,
             ),
         )
-        self._group_bytes = self._steps_per_group * step_bytes
-        self._ring = buffer_ring(
-            layout,
-            cut,
-            steps_per_group=self._steps_per_group,
-            is_gpu=find(plan.accelerator).is_gpu,
-        )
-
-    @property
-    def num_rows(self) -> int:
-        """Training rows, over all workers."""
-        return self._cut.num_rows
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps in one epoch."""
-        return self._cut.steps_per_epoch
+        self._group_bytes = steps_per_group * step_bytes
+        super().__init__(plan, cut, layout, steps_per_group=steps_per_group)
 
     def steps(self, epoch: int, first_step: int) -> Iterator[Step]:
         """The steps of an epoch from `first_step` on."""
-        groups = list(self._cut.groups(first_step, steps_per_group=self._steps_per_group))
+        groups = list(self._groups(first_step))
         with closing(self._blocks(epoch, groups)) as blocks:
             rows = _RowsInTurn(blocks)
 
@@ -109,10 +93,6 @@ class StreamedRows:
                 rows.copy_into(room)
 
             yield from self._ring.steps(iter(groups), fill)
-
-    def close(self) -> None:
-        """End the thread that copies ahead, if there is one."""
-        self._ring.close()
 
     def _blocks(self, epoch: int, groups: list[range]) -> Generator[Arrays]:
         """This worker's rows of all groups, in order, cut wherever Ray Data likes."""

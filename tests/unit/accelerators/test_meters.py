@@ -169,9 +169,9 @@ def test_a_counter_that_was_away_for_a_moment_counts_that_moment():
 
 
 def test_an_estimate_is_a_share_of_the_board_and_says_that_it_is_one():
-    reading = EstimateMeter(MI300X, share=0.5).read()
+    reading = EstimateMeter(MI300X).read()
 
-    assert (reading.power_w, reading.is_estimate) == (375.0, True)
+    assert (reading.power_w, reading.is_estimate) == (0.8 * 750, True)
 
 
 def test_nothing_is_assumed_about_the_power_of_a_cpu():

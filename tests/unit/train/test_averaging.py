@@ -4,7 +4,6 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -110,16 +109,6 @@ def test_the_average_of_another_model_is_refused():
         WeightAverage(nn.Linear(1, 1), 0.9).load_state_dict(
             WeightAverage(number(), 0.9).state_dict()
         )
-
-
-@pytest.fixture
-def second_of_two_ranks():
-    """Alone: the collectives of this process group do nothing."""
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    dist.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
-    yield dist.init_device_mesh("cpu", (2,))
-    dist.destroy_process_group()
 
 
 def test_it_is_sharded_as_the_weights_are_and_restored_from_whole_tensors(second_of_two_ranks):

@@ -6,10 +6,10 @@ import torch
 from sklearn import metrics as sklearn
 from torch.nn import functional
 
+from raymi.data.encoding import IGNORED
 from raymi.data.preprocessing import ClassTarget, NextByteTarget, NumberTarget
 from raymi.errors import SpecError
 from raymi.train.objective import (
-    IGNORED,
     Sums,
     element_losses,
     element_scores,

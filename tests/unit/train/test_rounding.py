@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import Shard, distribute_tensor
 
 from raymi.specs.optimizer import Rounding
+from raymi.train import buckets
 from raymi.train.random_rounding import random_bits, round_stochastically
 from raymi.train.rounding import RoundedAdamW, RoundedSGD
 
@@ -256,25 +257,9 @@ def test_a_parameter_is_updated_alike_whatever_its_size_and_layout(rounding, mon
     parameters = [weights(9, 4, 3), weights(1), weights(20, 2)]
     expected = train(parameters, adamw(parameters, rounding), range(4))
     cut = [weights(9, 4, 3), weights(1), nn.Parameter(weights(2, 20).detach().t())]
-    monkeypatch.setitem(buckets()._BUCKET_ELEMENTS, "cpu", 24)
+    monkeypatch.setitem(buckets._BUCKET_ELEMENTS, "cpu", 24)
 
     assert all(map(torch.equal, expected, train(cut, adamw(cut, rounding), range(4))))
-
-
-def buckets():
-    from raymi.train import buckets
-
-    return buckets
-
-
-@pytest.fixture
-def second_of_two_ranks():
-    """Alone: the collectives of this process group do nothing."""
-    from torch.testing._internal.distributed.fake_pg import FakeStore
-
-    dist.init_process_group("fake", rank=1, world_size=2, store=FakeStore())
-    yield dist.init_device_mesh("cpu", (2,))
-    dist.destroy_process_group()
 
 
 @ROUNDINGS

@@ -23,15 +23,14 @@ class EstimateMeter:
 
     Args:
         accelerator: Which device.
-        share: Of its board power; above 0, at most 1.
     """
 
     name = "estimate"
     num_sharing = 1
 
-    def __init__(self, accelerator: Accelerator, *, share: float = BUSY_SHARE) -> None:
+    def __init__(self, accelerator: Accelerator) -> None:
         known = board(accelerator)
-        self._power_w = None if known is None else known.power_w * share
+        self._power_w = None if known is None else known.power_w * BUSY_SHARE
         self._is_open = True
 
     def read(self) -> Reading:
