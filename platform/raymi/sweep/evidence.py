@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from raymi.store.record import Record
 from raymi.sweep.setting import Setting
 
@@ -67,7 +69,7 @@ class Window(Record):
     """Of all workers; None where nothing measures it."""
 
     peak_gib: float | None = None
-    """Device memory at its highest; None on a CPU, where a process cannot tell its windows apart."""
+    """Device memory at its highest; None on a CPU, where windows of one process look alike."""
 
 
 class Latency(Record):
@@ -93,7 +95,7 @@ class ProbeEvidence(Record):
     memory: tuple[MemoryPoint, ...] = ()
     windows: tuple[Window, ...] = ()
     latencies: tuple[Latency, ...] = ()
-    failures: dict[int, str] = {}
+    failures: dict[int, str] = Field(default={})
     """Setting -> how it failed while it was probed."""
 
     meter: str | None = None
@@ -217,7 +219,7 @@ class Spending(Record):
     quality_s: float = 0.0
     confirmation_s: float = 0.0
     wall_clock_s: float = 0.0
-    by_precision_s: dict[str, float] = {}
+    by_precision_s: dict[str, float] = Field(default={})
     """Precision -> accelerator-seconds, start-up of shared workers not included."""
 
     stopped_by: str | None = None
@@ -253,15 +255,15 @@ class Evidence(Record):
     num_train_rows: int
     metric: str
     higher_is_better: bool
-    refused: dict[int, str] = {}
+    refused: dict[int, str] = Field(default={})
     """Setting -> why it cannot run here; known before anything started."""
 
     probe: ProbeEvidence = ProbeEvidence()
     runs: tuple[RunEvidence, ...] = ()
     slices: Slices = Slices()
     spending: Spending = Spending()
-    environment: dict[str, str] = {}
-    hardware: dict[str, Any] = {}
+    environment: dict[str, str] = Field(default={})
+    hardware: dict[str, Any] = Field(default={})
     git_commit: str | None = None
     started_at: datetime
     """UTC."""

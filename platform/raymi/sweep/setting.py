@@ -91,7 +91,7 @@ def list_settings(spec: SweepSpec) -> tuple[tuple[Setting, ...], int]:
         reference = len(points)
         points.append({})
         runs.append(spec.train)
-    names = _numerics(spec, points, runs)
+    names = _numerics(spec, runs)
     settings = tuple(
         _setting(index, point, run, name)
         for index, (point, run, name) in enumerate(zip(points, runs, names, strict=True))
@@ -120,13 +120,11 @@ def _setting(index: int, point: dict[str, JsonValue], run: TrainSpec, numerics: 
     )
 
 
-def _numerics(
-    spec: SweepSpec, points: Sequence[dict[str, JsonValue]], runs: Sequence[TrainSpec]
-) -> list[str]:
+def _numerics(spec: SweepSpec, runs: Sequence[TrainSpec]) -> list[str]:
     """A readable name for each group: the swept values that matter; a digest where those of two
     groups would read alike."""
     digests = [_digest(run) for run in runs]
-    names = [_name(spec, point, run) for point, run in zip(points, runs, strict=True)]
+    names = [_name(spec, run) for run in runs]
     groups: dict[str, set[str]] = {}
     for name, digest in zip(names, digests, strict=True):
         groups.setdefault(name, set()).add(digest)
@@ -136,7 +134,7 @@ def _numerics(
     ]
 
 
-def _name(spec: SweepSpec, point: dict[str, JsonValue], run: TrainSpec) -> str:
+def _name(spec: SweepSpec, run: TrainSpec) -> str:
     parts = [run.precision.value]
     document = run.to_document()
     for path in spec.space:
