@@ -1,11 +1,20 @@
-"""Scatter plots with labelled points and fronts that join them."""
+"""Scatter plots with labelled points, their intervals, and lines that join them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raymi.charts.canvas import LegendItem, colour, dash, drawing, heading, label, text_width
+from raymi.charts.canvas import (
+    LegendItem,
+    colour,
+    dash,
+    drawing,
+    heading,
+    label,
+    line_sign,
+    text_width,
+)
 from raymi.charts.markup import Svg, escape, tag
 from raymi.charts.plane import Axis, Plane, extent, plane
 from raymi.charts.quantities import quantity
@@ -27,6 +36,12 @@ class LabelledPoint:
     label: str = ""
     """Beside the point where there is room, and shown when pointed at."""
 
+    x_interval: tuple[float, float] | None = None
+    """How sure `x` is: a thin line from limit to limit."""
+
+    y_interval: tuple[float, float] | None = None
+    """Likewise for `y`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -40,6 +55,13 @@ class Group:
 
     is_joined: bool = False
     """Whether a line runs through them, as along a Pareto front."""
+
+    has_signs: bool = True
+    """Whether each point is drawn; without, a joined group is only a line, and named points of
+    other groups may lie on it."""
+
+    like: int | None = None
+    """Index of a group whose colour it shares: a line fitted to that group's points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +83,70 @@ class ScatterPlot:
 
 def scatter_plot(chart: ScatterPlot) -> Svg:
     """Draw it."""
+    styles = _styles(chart.groups)
     legend = [
-        LegendItem(group.name, _sign(10, 5, index)) for index, group in enumerate(chart.groups)
+        LegendItem(group.name, _sign(10, 5, style) if group.has_signs else line_sign(style))
+        for group, style in zip(chart.groups, styles, strict=True)
+        if group.like is None
     ]
     head, top = heading(chart.title, legend if len(legend) > 1 else [])
-    everything = [(point.x, point.y) for group in chart.groups for point in group.points]
+    points = [point for group in chart.groups for point in group.points]
+    everything = [corner for point in points for corner in _corners(point)]
     on = plane(everything, (chart.x, chart.y), top=top, padding=8)
-    placed = [
-        (index, point, on.x(point.x), on.y(point.y))
-        for index, group in enumerate(chart.groups)
-        for point in group.points
-        if chart.x.can_show(point.x) and chart.y.can_show(point.y)
-    ]
     body = head + on.axes()
-    for index, group in enumerate(chart.groups):
+    signs, labels = "", []
+    for group, style in zip(chart.groups, styles, strict=True):
+        shown = [p for p in group.points if chart.x.can_show(p.x) and chart.y.can_show(p.y)]
         if group.is_joined:
-            along = [(x, y) for owner, _, x, y in placed if owner == index]
-            body += _front(along, index)
-    for index, point, x, y in placed:
-        what = f"{point.label or chart.groups[index].name}: {_coordinates(point, chart)}"
-        body += tag("g", tag("title", escape(what)), _sign(x, y, index))
-    body += _labels([(point.label, x, y) for _, point, x, y in placed], on)
+            body += _line([(on.x(point.x), on.y(point.y)) for point in shown], style)
+        for point in shown:
+            x, y = on.x(point.x), on.y(point.y)
+            labels.append((point.label, x, y))
+            if group.has_signs:
+                what = f"{point.label or group.name}: {_coordinates(point, chart)}"
+                sign = _whiskers(point, chart, on, style) + _sign(x, y, style)
+                signs += tag("g", tag("title", escape(what)), sign)
+    body += signs + _labels(labels, on)
     return drawing(title=chart.title, description=_describe(chart), body=body, height=on.bottom)
+
+
+def _styles(groups: Sequence[Group]) -> list[int]:
+    """Which colour and sign each group has: its own, or another's."""
+    own = iter(range(len(groups)))
+    styles = [next(own) if group.like is None else -1 for group in groups]
+    return [
+        style if group.like is None else styles[group.like]
+        for group, style in zip(groups, styles, strict=True)
+    ]
+
+
+def _corners(point: LabelledPoint) -> list[tuple[float, float]]:
+    """The point and the ends of its intervals: what the axes must cover."""
+    return [
+        (point.x, point.y),
+        *((x, point.y) for x in point.x_interval or ()),
+        *((point.x, y) for y in point.y_interval or ()),
+    ]
+
+
+def _whiskers(point: LabelledPoint, chart: ScatterPlot, on: Plane, style: int) -> str:
+    drawn, classes = "", f"line interval {colour(style)}"
+    if point.x_interval and all(map(chart.x.can_show, point.x_interval)):
+        low, high = map(on.x, point.x_interval)
+        y = on.y(point.y)
+        drawn += tag("line", x1=low, y1=y, x2=high, y2=y, class_=classes)
+    if point.y_interval and all(map(chart.y.can_show, point.y_interval)):
+        low, high = map(on.y, point.y_interval)
+        x = on.x(point.x)
+        drawn += tag("line", x1=x, y1=low, x2=x, y2=high, class_=classes)
+    return drawn
 
 
 def _coordinates(point: LabelledPoint, chart: ScatterPlot) -> str:
     return f"{chart.x.label} {quantity(point.x)}, {chart.y.label} {quantity(point.y)}"
 
 
-def _front(points: Sequence[tuple[float, float]], index: int) -> str:
+def _line(points: Sequence[tuple[float, float]], index: int) -> str:
     if len(points) < 2:
         return ""
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

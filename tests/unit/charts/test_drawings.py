@@ -220,3 +220,28 @@ def test_thinning_keeps_order_ends_and_spikes(values, at_most):
     if finite:
         kept_finite = [y for _, y in kept if math.isfinite(y)]
         assert (min(kept_finite), max(kept_finite)) == (min(finite), max(finite))
+
+
+def test_an_interval_of_a_point_is_covered_by_the_axes_and_drawn_from_limit_to_limit():
+    point = LabelledPoint(2.0, 1.0, "a", x_interval=(1.0, 4.0), y_interval=(0.5, 1.5))
+
+    root = parsed(scatter_plot(ScatterPlot("t", X, Y, [Group("g", [point])])))
+
+    across, upwards = [e for e in root.iter(f"{SVG}line") if "interval" in e.get("class", "")]
+    (circle,) = root.iter(f"{SVG}circle")
+    assert float(across.get("x1")) < float(circle.get("cx")) < float(across.get("x2"))
+    assert float(upwards.get("y1")) > float(circle.get("cy")) > float(upwards.get("y2"))
+
+
+def test_a_line_without_signs_may_share_the_colour_of_the_points_it_was_fitted_to():
+    points = Group("bf16", [LabelledPoint(1, 1), LabelledPoint(2, 2)])
+    other = Group("fp32", [LabelledPoint(1, 3)])
+    fit = Group("fit", [LabelledPoint(0, 0), LabelledPoint(3, 3)],
+                is_joined=True, has_signs=False, like=0)  # fmt: skip
+
+    root = parsed(scatter_plot(ScatterPlot("t", X, Y, [points, other, fit])))
+
+    (line,) = [p for p in root.iter(f"{SVG}path") if "line" in p.get("class", "")]
+    assert line.get("class") == "line c0"
+    assert len(list(root.iter(f"{SVG}circle"))) == 3  # Two points and the legend.
+    assert "fit" not in texts(root)
