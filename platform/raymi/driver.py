@@ -47,7 +47,7 @@ def main(kind: str, argv: Sequence[str] | None = None) -> None:
     arguments = _parse(kind, argv)
     try:
         spec = load_spec(arguments.file, arguments.set)
-        outcome = run(spec, kind=kind, resume=arguments.resume)
+        outcome = run(spec, kind=kind, resume=arguments.resume, starts_anew=arguments.starts_anew)
         if arguments.outcome is not None:
             outcome.save(arguments.outcome)
     except RaymiError as error:
@@ -55,8 +55,16 @@ def main(kind: str, argv: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
 
 
-def run(spec: JobSpec, *, kind: str, resume: str | None = None) -> JobOutcome:
+def run(
+    spec: JobSpec, *, kind: str, resume: str | None = None, starts_anew: bool = False
+) -> JobOutcome:
     """Run the stages of one spec: train or sweep, then evaluate, then register.
+
+    Args:
+        spec: What to run.
+        kind: The only kind that this job runs.
+        resume: Train only: a run to continue.
+        starts_anew: Sweep only: leave an interrupted one of the same spec alone.
 
     Raises:
         SpecError: The spec is of another kind.
@@ -65,7 +73,7 @@ def run(spec: JobSpec, *, kind: str, resume: str | None = None) -> JobOutcome:
     if isinstance(spec, TrainSpec) and kind == "train":
         return _train(spec, resume)
     if isinstance(spec, SweepSpec) and kind == "sweep":
-        return _sweep(spec)
+        return _sweep(spec, starts_anew=starts_anew)
     raise SpecError(
         f"this job runs {kind} specs, the file is `kind: {spec.kind}`",
         why="each entry point runs one kind of spec",
@@ -90,32 +98,36 @@ def _teach(plans: Sequence[TrainPlan]) -> list[TrainPlan]:
     return teach(plans, open_store())
 
 
-def _sweep(spec: SweepSpec) -> JobOutcome:
+def _sweep(spec: SweepSpec, *, starts_anew: bool) -> JobOutcome:
     from raymi.sweep import stage as sweep_stage
-    from raymi.sweep.report import format_table
 
-    result = sweep_stage.run(spec, store_dir=settings().store_dir, say=say, teach=_teach)
-    say("")
-    say(format_table(result))
-    say("")
-    winner = result.winner
-    if winner is None:
+    result = sweep_stage.run(
+        spec, store_dir=settings().store_dir, say=say, teach=_teach, starts_anew=starts_anew
+    )
+    if result.winner is None:
         raise RaymiError(
-            f"sweep {result.sweep_id}: no winner",
-            why=result.decision.sentence,
-            fix=f"loosen `constraints`, or read {result.sweep_dir}/sweep.json",
+            f"sweep {result.sweep_id}: no winner to register",
+            why=result.sentence,
+            fix=f"loosen `constraints` or `budget`, or read {result.sweep_dir}/report.html",
         )
-    return _judge_and_register(winner, kind="sweep", path=result.sweep_dir)
+    return _judge_and_register(
+        result.winner,
+        kind="sweep",
+        path=result.sweep_dir,
+        batch_sizes=result.serving_batch_sizes,
+    )
 
 
-def _judge_and_register(result: Any, *, kind: str, path: str) -> JobOutcome:
+def _judge_and_register(
+    result: Any, *, kind: str, path: str, batch_sizes: Sequence[int] = ()
+) -> JobOutcome:
     from raymi.evaluate import stage as evaluate_stage
     from raymi.registry import stage as registry_stage
     from raymi.registry.store import open_store
 
     evaluation = evaluate_stage.run(result, store_dir=settings().store_dir)
     say(evaluation.sentence)
-    version = registry_stage.run(result, evaluation, store=open_store())
+    version = registry_stage.run(result, evaluation, store=open_store(), batch_sizes=batch_sizes)
     model = f"{version.name}@{version.version}"
     say(f"registered {model} (candidate), everything is in {path}")
     say(f"next: raymi promote {model}, then raymi deploy {version.name}@champion")
@@ -146,8 +158,14 @@ def _parse(kind: str, argv: Sequence[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="PATH=VALUE", help="replace one field"
     )
     parser.add_argument("--outcome", type=Path, help="write a JSON summary to this file")
-    parser.add_argument("--resume", metavar="RUN_ID", help="continue a run (train only)")
-    arguments = parser.parse_args(argv)
-    if arguments.resume and kind != "train":
-        parser.error("--resume continues a training run; sweeps start anew")
-    return arguments
+    if kind == "train":
+        parser.add_argument("--resume", metavar="RUN_ID", help="continue a run")
+    else:
+        parser.add_argument(
+            "--new",
+            dest="starts_anew",
+            action="store_true",
+            help="start a new sweep although one of the same spec was interrupted",
+        )
+    parser.set_defaults(resume=None, starts_anew=False)
+    return parser.parse_args(argv)

@@ -1,33 +1,29 @@
-"""Stage 3: turn a SweepSpec into a SweepResult; every trial is a data-parallel Train run."""
+"""Stage 3: turn a SweepSpec into a SweepResult, and its evidence into a receipt."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
-from raymi.accelerators.catalog import find
-from raymi.data import stage as data_stage
-from raymi.errors import CapabilityError, RaymiError
-from raymi.specs.data import DataSpec
-from raymi.specs.loading import resolved_yaml
-from raymi.specs.sweep import SchedulerName, SweepSpec
-from raymi.sweep.concurrency import max_concurrent_trials
-from raymi.sweep.countdown import Countdown
-from raymi.sweep.decision import decide
-from raymi.sweep.result import SWEEP_FILE, SweepResult
-from raymi.sweep.trial import Status, Trial
-from raymi.sweep.tuner import TrialPlan, run_trials
+from raymi.specs.sweep import SweepSpec
+from raymi.sweep.accounts import Accounts
+from raymi.sweep.conductor import Conductor
+from raymi.sweep.ground import Ground, pin_data, survey
+from raymi.sweep.monitor import Monitor
+from raymi.sweep.receipt import Receipt, seal
+from raymi.sweep.result import SweepResult
+from raymi.sweep.view.live import SweepProgress
+from raymi.sweep.view.page import write_page
+from raymi.sweep.view.table import format_decision, format_probe
+from raymi.sweep.workspace import Workspace, open_workspace
 from raymi.train import cluster
-from raymi.train.admission import admit
-from raymi.train.events import EVENTS_FILE
-from raymi.train.failure import Reason
-from raymi.train.follow import follow, format_seconds
-from raymi.train.planning import make_plan, new_run_id, open_run
-from raymi.train.provenance import collect_provenance
-from raymi.train.run_files import SPEC_FILE
-from raymi.train.teaching import Teach, taught
+from raymi.train.events import EVENTS_FILE, EventLog
+from raymi.train.result import TrainResult
+from raymi.train.run_files import RESULT_FILE
+from raymi.train.teaching import Teach
+
+PAGE_FILE = "report.html"
 
 
 def run(
@@ -36,128 +32,77 @@ def run(
     store_dir: Path,
     say: Callable[[str], None],
     teach: Teach | None = None,
+    starts_anew: bool = False,
 ) -> SweepResult:
-    """Run every trial and decide.
+    """Probe, train, compare, confirm; or go on where an interrupted driver has left the same.
 
     Args:
         spec: What to search.
         store_dir: Where datasets, runs and sweeps are kept; every worker must reach it.
         say: Receives progress, a line at a time.
-        teach: Asks the teachers of trials; needed if any has one.
+        teach: Asks the teachers of runs; needed if any has one.
+        starts_anew: Leave an interrupted sweep of the same spec alone.
 
     Raises:
-        SpecError: No trial can start here; nothing was started.
+        SpecError, DataError: No setting can be measured here as asked.
+        ConflictError: The same sweep is running at this moment.
     """
-    began_at = time.monotonic()
     cluster.join()
-    sweep_id = new_run_id(spec.train.name)
-    plans, impossible = _plan(_pin_data(spec, store_dir), sweep_id=sweep_id, store_dir=store_dir)
-    if not plans:
-        raise impossible[0][1]
-    sweep_dir = store_dir / "sweeps" / sweep_id
-    sweep_dir.mkdir(parents=True)
-    (sweep_dir / SPEC_FILE).write_text(resolved_yaml(spec), encoding="utf-8")
-    for trial, error in impossible:
-        say(f"trial {trial.index + 1} ({trial.label}) is not started: {error.why}")
-    trials = [
-        *_run(spec, plans, sweep_dir=sweep_dir, say=say, teach=teach),
-        *(trial for trial, _ in impossible),
-    ]
-    trials.sort(key=lambda trial: trial.index)
-    result = SweepResult(
-        sweep_id=sweep_id,
-        sweep_dir=str(sweep_dir),
-        spec=spec.to_document(),
-        trials=tuple(trials),
-        decision=decide(
-            trials,
-            objective=spec.objective,
-            constraints=spec.constraints,
-            tie_within=spec.tie_within,
-        ),
-        duration_s=time.monotonic() - began_at,
+    spec = pin_data(spec, store_dir)
+    with open_workspace(spec, store_dir=store_dir, starts_anew=starts_anew) as workspace:
+        ground = survey(spec, workspace.sweep_id, store_dir=store_dir)
+        return _conduct(ground, workspace, say=say, teach=teach)
+
+
+def _conduct(
+    ground: Ground,
+    workspace: Workspace,
+    *,
+    say: Callable[[str], None],
+    teach: Teach | None,
+) -> SweepResult:
+    accounts = Accounts(
+        probe_dir=workspace.probe_dir,
+        settings=ground.settings,
+        events=workspace.directory / EVENTS_FILE,
     )
-    result.save(sweep_dir / SWEEP_FILE)
-    say(f"sweep {sweep_id} finished in {format_seconds(result.duration_s)}")
+    progress = SweepProgress(say)
+    monitor = Monitor(
+        EventLog(workspace.directory / EVENTS_FILE), accounts, ground.limits, tell=progress
+    )
+    monitor.begin(
+        sweep_id=workspace.sweep_id,
+        is_continued=workspace.is_continued,
+        num_settings=len(ground.settings),
+        num_numerics=len({setting.numerics for setting in ground.settings}),
+        budget=ground.spec.budget.to_document(),
+    )
+    conductor = Conductor(ground, workspace, monitor, accounts, say=say, teach=teach)
+    conductor.probe()
+    say(format_probe(conductor.evidence()))
+    conductor.train()
+    conductor.confirm()
+    winner = conductor.finish()
+    receipt = seal(conductor.evidence(), created_at=datetime.now(UTC))
+    monitor.say("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
+    result = SweepResult(
+        sweep_id=workspace.sweep_id,
+        sweep_dir=str(workspace.directory),
+        sentence=receipt.decision.sentence,
+        winner=TrainResult.load(conductor.run_dir(winner) / RESULT_FILE) if winner else None,
+        serving_batch_sizes=receipt.decision.serving_batch_sizes,
+    )
+    _publish(receipt, workspace, say)
     return result
 
 
-def _run(
-    spec: SweepSpec,
-    plans: Sequence[TrialPlan],
-    *,
-    sweep_dir: Path,
-    say: Callable[[str], None],
-    teach: Teach | None,
-) -> list[Trial]:
-    """Run the trials that can run, and print what happens in them."""
-    nodes = cluster.nodes()
-    accelerator = find(plans[0].plan.accelerator)
-    num_concurrent = max_concurrent_trials(
-        [p.plan.spec for p in plans], accelerator, nodes, limit=spec.max_concurrent_trials
-    )
-    say(f"sweep {sweep_dir.name}: {len(plans)} trials, {num_concurrent} at a time")
-    for plan in plans:
-        open_run(plan.plan)
-    with_teachers = taught([plan.plan for plan in plans], teach)
-    plans = [replace(one, plan=plan) for one, plan in zip(plans, with_teachers, strict=True)]
-    logs = {
-        f"[trial {p.trial.index + 1}: {p.trial.label}] ": Path(p.plan.run_dir) / EVENTS_FILE
-        for p in plans
-    }
-    with follow(logs, say, overall=Countdown(len(plans))):
-        return run_trials(
-            plans,
-            spec=spec,
-            sweep_dir=sweep_dir,
-            num_concurrent=num_concurrent,
-            provenance=collect_provenance(accelerator, code_package=cluster.code_package()),
-        )
-
-
-def _pin_data(spec: SweepSpec, store_dir: Path) -> SweepSpec:
-    """Import the data once and have every trial name that very version."""
-    if any(path.startswith("data") for path in spec.space):
-        return spec
-    version = data_stage.run(spec.train.data, store_dir=store_dir)
-    pinned = DataSpec(name=version.name, version=version.fingerprint)
-    return spec.model_copy(update={"train": spec.train.model_copy(update={"data": pinned})})
-
-
-def _plan(
-    spec: SweepSpec, *, sweep_id: str, store_dir: Path
-) -> tuple[list[TrialPlan], list[tuple[Trial, RaymiError]]]:
-    """Plan every trial that can run here; the others become rows with a reason."""
-    nodes = cluster.nodes()
-    plans: list[TrialPlan] = []
-    impossible: list[tuple[Trial, RaymiError]] = []
-    for index, point in enumerate(spec.combinations()):
-        trial_spec = spec.trial(point)
-        trial = Trial(
-            index=index,
-            point=point,
-            run_id=f"{sweep_id}-{index:02d}",
-            precision=trial_spec.precision,
-            micro_batch_size=trial_spec.batch.micro_batch_size,
-            status=Status.PENDING,
-        )
-        try:
-            accelerator = admit(trial_spec, nodes)
-        except RaymiError as error:
-            impossible.append((_refused(trial, error), error))
-            continue
-        plan = make_plan(
-            trial_spec, run_id=trial.run_id, accelerator=accelerator.name, store_dir=store_dir
-        )
-        if spec.scheduler.name is not SchedulerName.FIFO:
-            plan = plan.model_copy(update={"report_interval_s": 0.0})
-        plans.append(TrialPlan(trial, plan))
-    return plans, impossible
-
-
-def _refused(trial: Trial, error: RaymiError) -> Trial:
-    is_precision = isinstance(error, CapabilityError) and error.what.startswith("precision")
-    reason = Reason.UNSUPPORTED_PRECISION if is_precision else Reason.NEVER_FITS
-    return trial.model_copy(
-        update={"status": Status.FAILED, "reason": reason.value, "detail": error.why}
-    )
+def _publish(receipt: Receipt, workspace: Workspace, say: Callable[[str], None]) -> None:
+    """The page first: a sweep with a receipt has ended."""
+    page = workspace.directory / PAGE_FILE
+    write_page(receipt, page)
+    receipt.save(workspace.receipt)
+    say("")
+    say(format_decision(receipt.evidence, receipt.decision))
+    say("")
+    say(f"receipt {workspace.receipt}, page {page}")
+    say(f"check it: raymi receipt verify {workspace.receipt}")

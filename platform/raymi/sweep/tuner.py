@@ -1,4 +1,4 @@
-"""Ray Tune's part of a sweep: start trials, stop hopeless ones, bring every outcome back."""
+"""Ray Tune's part of a sweep: start runs, stop hopeless ones, bring every outcome back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
@@ -16,140 +16,242 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from raymi.errors import TrainingError
-from raymi.specs.sweep import SchedulerName, SweepSpec
+from raymi.specs.quality import QualitySpec, SchedulerName
 from raymi.sweep.concurrency import TRIAL_RESOURCES
-from raymi.sweep.decision import HIGHER_IS_BETTER
-from raymi.sweep.trial import TRIAL_FILE, Status, Trial
+from raymi.sweep.evidence import RunEvidence, RunStatus
+from raymi.sweep.runs import SweepRun, read_run_evidence
 from raymi.train.completion import finish
 from raymi.train.events import EVENTS_FILE, EventLog, read_events
-from raymi.train.failure import CONSEQUENCES, Policy, Reason
+from raymi.train.failure import Policy, Reason
 from raymi.train.launch import launch
-from raymi.train.objective import primary_metric
 from raymi.train.plan import TrainPlan
 from raymi.train.result import Provenance
+from raymi.train.run_files import RESULT_FILE
+
+OUT_OF_BUDGET = "out_of_budget"
+"""Reason of a run that was stopped because the sweep may not spend more."""
+
+
+class Watcher(Protocol):
+    """Whoever wants to know how runs are doing, in the driver."""
+
+    def should_stop(self) -> bool:
+        """Whether all runs are to end now."""
+
+    def started(self, run: SweepRun) -> None:
+        """A run has been given its place."""
+
+    def ended(self, run: SweepRun, outcome: RunEvidence) -> None:
+        """A run is over, whichever way."""
 
 
 @dataclass(frozen=True, slots=True)
-class TrialPlan:
-    """A trial that can run, and its run."""
+class Tuning:
+    """How some runs are to be run."""
 
-    trial: Trial
-    plan: TrainPlan
+    directory: Path
+    """For Tune's own files."""
+
+    trials_dir: Path
+    """Where outcomes are kept: a run that has one is not started."""
+
+    num_concurrent: int
+    metric: str
+    higher_is_better: bool
+    quality: QualitySpec
+    rung_top_s: float | None = None
+    """ASHA: accelerator-seconds of the most expensive run; None: nobody is stopped early."""
+
+    reference: int = 0
+    """The setting that is never stopped early."""
+
+    @property
+    def halves(self) -> bool:
+        """Whether hopeless runs are stopped."""
+        return self.quality.scheduler is SchedulerName.ASHA and self.rung_top_s is not None
 
 
-def run_trials(
-    plans: Sequence[TrialPlan],
-    *,
-    spec: SweepSpec,
-    sweep_dir: Path,
-    num_concurrent: int,
-    provenance: Provenance,
-) -> list[Trial]:
-    """Run every plan; a trial that fails is a row, and the others go on."""
+def run_all(
+    runs: Sequence[SweepRun], tuning: Tuning, *, provenance: Provenance, watcher: Watcher
+) -> list[RunEvidence]:
+    """Run those that have no outcome yet; a run that fails is a row, and the others go on."""
+    missing = [run for run in runs if read_outcome(run, tuning.trials_dir) is None]
+    if missing:
+        _tune(missing, tuning, provenance=provenance, watcher=watcher)
+    # Tune may have lost one without telling: what it left says how it ended.
+    return [_outcome(run, tuning.trials_dir, watcher) for run in runs]
+
+
+def read_outcome(run: SweepRun, trials_dir: Path) -> RunEvidence | None:
+    """What became of a run; None if it has not ended."""
+    path = trials_dir / f"{run.run_id}.json"
+    return RunEvidence.load(path) if path.is_file() else None
+
+
+def _tune(
+    runs: Sequence[SweepRun], tuning: Tuning, *, provenance: Provenance, watcher: Watcher
+) -> None:
     # Progress is printed from the runs' own events, and results are our own files.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
-    metric = primary_metric(plans[0].plan.preprocessing.target)
-    documents = [
-        {"trial": p.trial.model_dump_json(), "plan": p.plan.model_dump_json()} for p in plans
-    ]
-    tuner = tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(
-                _run_trial, documents=documents, provenance=provenance.model_dump_json()
-            ),
-            TRIAL_RESOURCES,
-        ),
-        param_space={"position": tune.grid_search(list(range(len(plans))))},
+    interval_s = 0.0 if tuning.halves else 1.0
+    plans = [run.plan.model_copy(update={"report_interval_s": interval_s}) for run in runs]
+    trainable = tune.with_parameters(
+        _run_trial,
+        plans=[plan.model_dump_json() for plan in plans],
+        provenance=provenance.model_dump_json(),
+    )
+    tune.Tuner(
+        tune.with_resources(trainable, TRIAL_RESOURCES),
+        param_space={"position": tune.grid_search(list(range(len(runs))))},
         tune_config=tune.TuneConfig(
-            metric=metric,
-            mode="max" if HIGHER_IS_BETTER[metric] else "min",
-            max_concurrent_trials=num_concurrent,
-            scheduler=_scheduler(spec),
+            metric=tuning.metric,
+            mode="max" if tuning.higher_is_better else "min",
+            max_concurrent_trials=tuning.num_concurrent,
+            scheduler=_scheduler(runs, tuning),
             reuse_actors=False,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(sweep_dir), verbose=0, callbacks=[_Silence()]
+            name=tuning.directory.name,
+            storage_path=str(tuning.directory.parent),
+            verbose=0,
+            stop=_Limit(watcher),
+            callbacks=[_Bookkeeping(runs, tuning.trials_dir, watcher)],
         ),
-    )
-    tuner.fit()
-    return [_outcome(p) for p in plans]
+    ).fit()
 
 
-class _Silence(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
-    """Says nothing when a trial ends; Tune's own prints a line even when told to be quiet."""
+class _Limit(tune.Stopper):  # type: ignore[misc]  # Ray is untyped
+    """Ends all runs at once when the sweep may not go on."""
 
-    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Our events say it better."""
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self._watcher = watcher
+
+    def __call__(self, *_: Any) -> bool:
+        """Whether one run is to end; see `Stopper`."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether all are; Tune asks all the time."""
+        return self._watcher is not None and self._watcher.should_stop()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Tune saves what it was given; nobody of ours reads that."""
+        return _Limit, ()
 
 
-def _scheduler(spec: SweepSpec) -> TrialScheduler:
-    if spec.scheduler.name is SchedulerName.FIFO:
+class _Bookkeeping(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyped
+    """Writes down how a run ended as soon as it has; prints nothing, unlike Tune's own."""
+
+    def __init__(
+        self,
+        runs: Sequence[SweepRun] = (),
+        trials_dir: Path | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
+        super().__init__()
+        self._runs = runs
+        self._trials_dir = trials_dir
+        self._watcher = watcher
+
+    def on_trial_start(self, *, trial: Any, **_: Any) -> None:
+        """A run has been given its place."""
+        if self._watcher is not None:
+            self._watcher.started(self._run(trial))
+
+    def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
+        """A run has returned, or the scheduler has stopped it."""
+        if self._watcher is not None and self._trials_dir is not None:
+            run = self._run(trial)
+            self._watcher.ended(run, _outcome(run, self._trials_dir, self._watcher))
+
+    def on_trial_error(self, *, trial: Any, **_: Any) -> None:
+        """A run's own process has died."""
+        self.on_trial_complete(trial=trial)
+
+    def _run(self, trial: Any) -> SweepRun:
+        return self._runs[trial.config["position"]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See `_Limit`."""
+        return _Bookkeeping, ()
+
+
+def _scheduler(runs: Sequence[SweepRun], tuning: Tuning) -> TrialScheduler:
+    top_s = tuning.rung_top_s
+    if not tuning.halves or top_s is None:
         return FIFOScheduler()
+    factor = tuning.quality.reduction_factor
     return _Halving(
-        time_attr="epoch",
-        max_t=spec.train.epochs,
-        grace_period=min(spec.scheduler.grace_epochs, spec.train.epochs),
-        reduction_factor=spec.scheduler.reduction_factor,
+        protected=[run.setting.index == tuning.reference for run in runs],
+        time_attr="accelerator_s",
+        max_t=_LAST_RUNG * top_s,
+        grace_period=top_s / factor**2,
+        reduction_factor=factor,
         stop_last_trials=False,
     )
 
 
+_LAST_RUNG = 0.9
+"""Share of the most expensive run after which nobody is stopped any more."""
+
+
 class _Halving(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
-    """ASHA that never stops a trial in its last epoch, while it writes down its result."""
+    """ASHA with rungs of cost, that stops neither the reference nor a run in its last part."""
+
+    def __init__(self, *, protected: Sequence[bool], **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._protected = protected
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Judge a report; see `TrialScheduler`."""
         action: str = super().on_trial_result(tune_controller, trial, result)
-        is_last = result.get(self._time_attr, 0) >= self._max_t
-        return TrialScheduler.CONTINUE if is_last else action
+        is_late = result.get(self._time_attr, 0.0) >= self._max_t
+        if is_late or self._protected[trial.config["position"]]:
+            return TrialScheduler.CONTINUE
+        return action
 
 
-def _run_trial(config: dict[str, Any], *, documents: list[dict[str, str]], provenance: str) -> None:
-    """One trial, in its own process on the cluster."""
-    document = documents[config["position"]]
-    trial = Trial.model_validate_json(document["trial"])
-    plan = TrainPlan.model_validate_json(document["plan"])
+def _run_trial(config: dict[str, Any], *, plans: list[str], provenance: str) -> None:
+    """One run, in its own process on the cluster; its outcome is what it leaves on disk."""
+    plan = TrainPlan.model_validate_json(plans[config["position"]])
     try:
         outcome, attempts = launch(plan, callbacks=[TuneReportCallback()])
-        result = finish(
+        finish(
             plan,
             outcome,
             attempts=attempts,
             provenance=Provenance.model_validate_json(provenance),
         )
-        ended = trial.model_copy(update={"status": Status.SUCCEEDED, "result": result})
-    except TrainingError as error:
-        if error.reason == Reason.STOPPED_EARLY:
-            return  # Seldom gets this far before it is killed; `_outcome` covers both.
-        ended = _failed(trial, Reason(error.reason), error.why)
-    except Exception as error:  # noqa: BLE001 - a trial's accident must not end the sweep
+    except TrainingError:
+        return  # The run's events have the reason.
+    except Exception:  # noqa: BLE001 - a run's accident must not end the sweep
         EventLog(Path(plan.run_dir) / EVENTS_FILE).append(
             "failure",
             reason=Reason.ERROR.value,
             policy=Policy.STOP.value,
             traceback=traceback.format_exc(),
         )
-        ended = _failed(trial, Reason.ERROR, f"{type(error).__name__}: {error}")
-    ended.save(Path(plan.run_dir) / TRIAL_FILE)
 
 
-def _failed(trial: Trial, reason: Reason, detail: str) -> Trial:
-    return trial.model_copy(
-        update={"status": Status.FAILED, "reason": reason.value, "detail": detail}
-    )
-
-
-def _outcome(plan: TrialPlan) -> Trial:
-    """What a trial left behind; nothing means that Tune stopped it, or lost it."""
-    run_dir = Path(plan.plan.run_dir)
-    if (run_dir / TRIAL_FILE).is_file():
-        return Trial.load(run_dir / TRIAL_FILE)
-    epochs = [event for event in read_events(run_dir / EVENTS_FILE) if event["event"] == "epoch"]
-    reason = Reason.STOPPED_EARLY if epochs else Reason.WORKER_DIED
-    detail = f"{CONSEQUENCES[reason].sentence}, after {len(epochs)} epochs"
-    status = Status.STOPPED if epochs else Status.FAILED
-    return plan.trial.model_copy(
-        update={"status": status, "reason": reason.value, "detail": detail}
-    )
+def _outcome(run: SweepRun, trials_dir: Path, watcher: Watcher) -> RunEvidence:
+    """What became of a run that is over; written down, so that it is never asked again."""
+    if (known := read_outcome(run, trials_dir)) is not None:
+        return known
+    events = read_events(run.run_dir / EVENTS_FILE)
+    failures = [e for e in events if e["event"] == "failure" and e["policy"] == Policy.STOP]
+    if (run.run_dir / RESULT_FILE).is_file():
+        outcome = read_run_evidence(run, status=RunStatus.SUCCEEDED)
+    elif watcher.should_stop():
+        return read_run_evidence(run, status=RunStatus.STOPPED, reason=OUT_OF_BUDGET)
+    elif failures and failures[-1]["reason"] != Reason.STOPPED_EARLY:
+        outcome = read_run_evidence(run, status=RunStatus.FAILED, reason=failures[-1]["reason"])
+    elif any(event["event"] == "epoch" for event in events):
+        reason = Reason.STOPPED_EARLY.value
+        outcome = read_run_evidence(run, status=RunStatus.STOPPED, reason=reason)
+    else:
+        reason = Reason.WORKER_DIED.value
+        outcome = read_run_evidence(run, status=RunStatus.FAILED, reason=reason)
+    outcome.save(trials_dir / f"{run.run_id}.json")
+    return outcome

@@ -110,6 +110,10 @@ class Sums:
                 return {"loss": loss, "bits_per_byte": loss / math.log(2.0), "accuracy": score}
 
 
+HIGHER_IS_BETTER = {"accuracy": True, "rmse": False, "loss": False}
+"""Direction of each primary metric."""
+
+
 def primary_metric(target: Target) -> str:
     """The metric that decides, by task: `accuracy`, `rmse`, or `loss` (nats per byte)."""
     match target:

@@ -17,6 +17,7 @@ from raymi.models.own_code import source_of
 from raymi.specs.data import Split
 from raymi.specs.loading import parse_spec, resolved_yaml
 from raymi.specs.train import TrainSpec
+from raymi.store.record import write_atomically
 from raymi.train.plan import TrainPlan
 from raymi.train.problem import load_problem
 from raymi.train.row_choice import choose_row_source, dataset_bytes
@@ -105,6 +106,19 @@ def open_run(plan: TrainPlan) -> None:
     run_dir = Path(plan.run_dir)
     run_dir.mkdir(parents=True)
     (run_dir / SPEC_FILE).write_text(resolved_yaml(plan.spec), encoding="utf-8")
+
+
+def ensure_run(plan: TrainPlan) -> None:
+    """Make the run's directory, unless a driver that was interrupted has made it before.
+
+    Raises:
+        SpecError: What is there is another run.
+    """
+    if (Path(plan.run_dir) / SPEC_FILE).is_file():
+        reopen_run(plan)
+        return
+    Path(plan.run_dir).mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(plan.run_dir) / SPEC_FILE, resolved_yaml(plan.spec))
 
 
 def reopen_run(plan: TrainPlan) -> None:

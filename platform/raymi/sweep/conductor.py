@@ -1,0 +1,367 @@
+"""Conducts one sweep: probe, train what could win, compare, confirm; all from what is on disk.
+
+Every step looks first at what an earlier driver has left, so that the same command goes on where
+that one was killed. What to do next is decided by pure functions of the evidence so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from raymi.data.version import Split
+from raymi.errors import SpecError
+from raymi.specs.sweep import Objective
+from raymi.sweep.accounts import Accounts
+from raymi.sweep.allowance import Affordable, RunCost, affordable, left
+from raymi.sweep.decision.decide import decide, next_to_confirm
+from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
+from raymi.sweep.evidence import (
+    Evidence,
+    ProbeEvidence,
+    Purpose,
+    RunEvidence,
+    RunStatus,
+    Slices,
+)
+from raymi.sweep.ground import Ground
+from raymi.sweep.monitor import Monitor
+from raymi.sweep.probe.group import run_probe
+from raymi.sweep.probe.plan import ProbePlan
+from raymi.sweep.runs import SweepRun, with_row_scores
+from raymi.sweep.setting import Setting
+from raymi.sweep.tuner import Tuning, run_all
+from raymi.sweep.workspace import Workspace
+from raymi.train.events import EVENTS_FILE
+from raymi.train.follow import follow
+from raymi.train.planning import ensure_run
+from raymi.train.row_scores import row_slices
+from raymi.train.teaching import Teach, taught
+
+START_UP_S = 10.0
+"""What starting a worker group is taken to cost in time, until this cluster has shown it."""
+
+_BY_SPEED = (Objective.SAMPLES_PER_S, Objective.ENERGY, Objective.MONEY, Objective.PEAK_MEMORY_GIB)
+"""Objectives that the probe alone decides, so that the order of finalists is known before any
+run."""
+
+
+class Conductor:
+    """One driver's work on one sweep."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        workspace: Workspace,
+        monitor: Monitor,
+        accounts: Accounts,
+        *,
+        say: Callable[[str], None],
+        teach: Teach | None,
+    ) -> None:
+        self._ground = ground
+        self._workspace = workspace
+        self._monitor = monitor
+        self._accounts = accounts
+        self._say = say
+        self._teach = teach
+        self._base = ground.evidence(workspace)
+        self._probe = ProbeEvidence()
+        self._outcomes: dict[str, RunEvidence] = {}
+        self._runs: dict[str, SweepRun] = {}
+        self._num_tuned = 0
+        self._stopped_by: str | None = None
+
+    @property
+    def reference(self) -> Setting:
+        """What others may not be worse than."""
+        return self._ground.settings[self._base.reference]
+
+    def evidence(self) -> Evidence:
+        """Everything measured so far."""
+        spending = self._monitor.spending()
+        has_tested = any(one.test is not None for one in self._outcomes.values())
+        return self._base.model_copy(
+            update={
+                "probe": self._probe,
+                "runs": tuple(self._outcomes.values()),
+                "slices": self._slices(with_test=has_tested),
+                "spending": spending.model_copy(update={"stopped_by": self._stopped_by}),
+            }
+        )
+
+    def probe(self) -> None:
+        """Time and measure every setting that can run.
+
+        Raises:
+            SpecError: The objective cannot be measured here, or nothing runs.
+        """
+        ground, spec = self._ground, self._ground.spec
+        self._enter("probe")
+        self._monitor.say("probe_started", num_settings=len(ground.usable))
+        self._probe = run_probe(
+            ProbePlan(
+                sweep_id=self._workspace.sweep_id,
+                probe_dir=str(self._workspace.probe_dir),
+                settings=tuple(ground.usable),
+                plans=tuple(ground.plans[setting.index] for setting in ground.usable),
+                reference=ground.reference,
+                spec=spec.probe,
+                num_workers=max(setting.num_workers for setting in ground.usable),
+                cpus_per_worker=spec.train.resources.cpus_per_worker,
+                accelerator=ground.accelerator.name,
+                memory_limit_gib=ground.memory_limit_gib,
+                limit_s=self._monitor.limits.accelerator_s,
+                keeps_slow=spec.objective not in _BY_SPEED,
+                seed=spec.train.seed,
+            ),
+            say=self._say,
+            should_stop=self._monitor.should_stop,
+        )
+        self._note_stop()
+        self._require_measured()
+        self._choose_reference()
+        decision = decide(self.evidence())
+        self._monitor.say(
+            "probe_ended",
+            noise_floor=decision.noise_floor,
+            seconds=round(self._monitor.spending().probe_s, 1),
+        )
+        self._tell_front()
+
+    def train(self) -> None:
+        """Train the reference and whatever could beat it, as far as the budget goes."""
+        self._enter("quality")
+        finalists = choose_finalists(self.evidence(), limit=len(self._ground.settings))
+        limit = self._ground.spec.quality.finalists
+        if self._ground.spec.objective not in _BY_SPEED and finalists:
+            # Who could win depends on how they learn: the reference first, then a first look.
+            if not self._train([(self.reference_to_train, 0)]):
+                return
+            finalists = choose_finalists(self.evidence(), limit=len(self._ground.settings))
+            if len(finalists) > limit:
+                self._screen(finalists)
+                finalists = choose_finalists(self.evidence(), limit=limit)
+        finalists = finalists[:limit]
+        means = self._affordable(finalists)
+        self._plan_aloud("quality", finalists, means)
+        if means.num_seeds == 0:
+            self._stopped_by = self._stopped_by or "budget"
+            return
+        trained = [self.reference_to_train]
+        trained += [self._setting(name) for name in finalists[: means.num_finalists]]
+        # The first seeds show who cannot be trained at all, before more is spent on them.
+        if not self._train([(setting, 0) for setting in trained]) or means.num_seeds < 2:
+            return
+        hopeful = [s for s in trained if self._is_hopeful(s)]
+        if len(hopeful) > 1:
+            numbers = range(1, means.num_seeds)
+            self._train([(setting, number) for number in numbers for setting in hopeful])
+        self._tell_front()
+
+    def confirm(self) -> None:
+        """Compare the winner with the reference once more: fresh seeds, rows nobody has seen."""
+        self._enter("confirmation", may_use_reserve=True)
+        tried: set[str] = set()
+        while (name := next_to_confirm(self.evidence())) is not None and name not in tried:
+            tried.add(name)
+            pair = [self.reference_to_train, self._setting(name)]
+            numbers = range(self._ground.spec.quality.confirm_seeds)
+            runs = [(setting, number) for number in numbers for setting in pair]
+            self._monitor.say("planned", phase="confirmation", runs=len(runs), expected_s=sum(
+                self._cost(setting).accelerator_s for setting, _ in runs
+            ))  # fmt: skip
+            if not self._train(runs, purpose=Purpose.CONFIRMATION):
+                return
+
+    def finish(self) -> RunEvidence | None:
+        """The winner's own run, trained now if no decision needed it; None: nobody won, or it
+        cannot be paid."""
+        winner = decide(self.evidence()).winner
+        if winner is None:
+            return None
+        setting = self._ground.settings[winner]
+        if self._own_run(setting) is None and self._stopped_by is None:
+            self._train([(setting, 0)])
+        return self._own_run(setting)
+
+    @property
+    def reference_to_train(self) -> Setting:
+        """How the reference's numerics are trained: the same gradient, cut to be fast."""
+        return self._setting(self.reference.numerics)
+
+    def run_dir(self, outcome: RunEvidence) -> Path:
+        """The directory of a run."""
+        return self._runs[outcome.run_id].run_dir
+
+    def _screen(self, finalists: Sequence[str]) -> None:
+        """One run each; hopeless ones are stopped early if the spec says so."""
+        settings = [self._setting(name) for name in finalists]
+        top_s = max(self._cost(setting).accelerator_s for setting in settings)
+        self._train([(setting, 0) for setting in settings], rung_top_s=top_s)
+
+    def _train(
+        self,
+        wanted: Sequence[tuple[Setting, int]],
+        *,
+        purpose: Purpose = Purpose.QUALITY,
+        rung_top_s: float | None = None,
+    ) -> bool:
+        """Have these runs, and whether the phase may go on."""
+        runs = [
+            self._ground.planner.run(setting, number=number, purpose=purpose)
+            for setting, number in wanted
+        ]
+        runs = [run for run in runs if run.run_id not in self._outcomes]
+        if not runs:
+            return not self._monitor.should_stop()
+        plans = [run.plan for run in runs]
+        for plan in plans:
+            ensure_run(plan)
+        runs = [
+            replace(run, plan=plan)
+            for run, plan in zip(runs, taught(plans, self._teach), strict=True)
+        ]
+        self._accounts.add(runs)
+        self._runs |= {run.run_id: run for run in runs}
+        self._num_tuned += 1
+        logs = {f"[{run}] ": run.run_dir / EVENTS_FILE for run in runs}
+        with follow(logs, self._say):
+            outcomes = run_all(
+                runs,
+                self._tuning(runs, rung_top_s),
+                provenance=self._ground.provenance,
+                watcher=self._monitor,
+            )
+        self._outcomes |= {
+            run.run_id: with_row_scores(outcome, run)
+            for run, outcome in zip(runs, outcomes, strict=True)
+        }
+        self._note_stop()
+        return self._monitor.reached is None
+
+    def _tuning(self, runs: Sequence[SweepRun], rung_top_s: float | None) -> Tuning:
+        return Tuning(
+            directory=self._workspace.directory / f"tune-{self._monitor.session}-{self._num_tuned}",
+            trials_dir=self._workspace.trials_dir,
+            num_concurrent=self._ground.num_concurrent([run.setting for run in runs]),
+            metric=self._base.metric,
+            higher_is_better=self._base.higher_is_better,
+            quality=self._ground.spec.quality,
+            rung_top_s=rung_top_s,
+            reference=self.reference_to_train.index,
+        )
+
+    def _affordable(self, finalists: Sequence[str]) -> Affordable:
+        limits, spending = self._monitor.limits, self._monitor.spending()
+        settings = [self._setting(name) for name in finalists]
+        return affordable(
+            [self._cost(setting) for setting in settings],
+            self._cost(self.reference_to_train),
+            num_seeds=self._ground.spec.quality.seeds,
+            accelerator_s=left(limits.accelerator_s, spending.accelerator_s),
+            wall_clock_s=left(limits.wall_clock_s, spending.wall_clock_s),
+            num_concurrent=self._ground.num_concurrent([*settings, self.reference_to_train]),
+        )
+
+    def _cost(self, setting: Setting) -> RunCost:
+        """What one run is expected to cost, at the probed speed."""
+        costs = next(one for one in decide(self.evidence()).costs if one.setting == setting.index)
+        training_s = (costs.accelerator_s or 0.0) / setting.num_workers
+        wall_clock_s = training_s + START_UP_S
+        return RunCost(accelerator_s=wall_clock_s * setting.num_workers, wall_clock_s=wall_clock_s)
+
+    def _plan_aloud(self, phase: str, finalists: Sequence[str], means: Affordable) -> None:
+        chosen = [self._setting(name) for name in finalists[: means.num_finalists]]
+        num_seeds = max(1, means.num_seeds) if chosen else min(1, means.num_seeds)
+        runs = [self.reference_to_train, *chosen] * num_seeds
+        self._monitor.say(
+            "planned",
+            phase=phase,
+            runs=len(runs),
+            expected_s=round(sum(self._cost(setting).accelerator_s for setting in runs), 1),
+            finalists=list(finalists[: means.num_finalists]),
+            left_out=list(finalists[means.num_finalists :]),
+            seeds=num_seeds,
+        )
+
+    def _is_hopeful(self, setting: Setting) -> bool:
+        run = self._ground.planner.run(setting, number=0, purpose=Purpose.QUALITY)
+        outcome = self._outcomes.get(run.run_id)
+        return outcome is not None and outcome.status is RunStatus.SUCCEEDED
+
+    def _own_run(self, setting: Setting) -> RunEvidence | None:
+        """A good run of the setting with the reference's seed; else of its numerics."""
+        good = [
+            one
+            for one in self._outcomes.values()
+            if one.status is RunStatus.SUCCEEDED
+            and one.purpose is Purpose.QUALITY
+            and one.seed == self._ground.spec.train.seed
+            and one.numerics == setting.numerics
+        ]
+        exact = [one for one in good if one.setting == setting.index]
+        if exact or self._stopped_by is None:
+            return next(iter(exact), None)
+        return next(iter(good), None)
+
+    def _setting(self, numerics: str) -> Setting:
+        return self._ground.settings[setting_to_train(self.evidence(), numerics)]
+
+    def _enter(self, phase: str, *, may_use_reserve: bool = False) -> None:
+        self._monitor.enter(phase, may_use_reserve=may_use_reserve)
+
+    def _note_stop(self) -> None:
+        self._stopped_by = self._monitor.reached or self._stopped_by
+
+    def _choose_reference(self) -> None:
+        """Another one, if the probe has shown that the wanted one does not fit."""
+        failures = self._probe.failures
+        if self._base.reference in failures:
+            alive = [s for s in self._ground.usable if s.index not in failures]
+            safest = min(alive, key=lambda setting: setting.safety)
+            self._say(f"the reference does not run here; compared with {safest.label} instead")
+            self._base = self._base.model_copy(update={"reference": safest.index})
+
+    def _require_measured(self) -> None:
+        failures = self._probe.failures
+        if all(setting.index in failures for setting in self._ground.usable):
+            index, why = next(iter(failures.items()))
+            raise SpecError(
+                "no setting runs here",
+                why=f"{self._ground.settings[index].label}: {why}",
+                fix="lower batch.micro_batch_size, or use a smaller network",
+            )
+        if self._ground.spec.objective is Objective.ENERGY and self._probe.meter is None:
+            raise SpecError(
+                "objective: energy cannot be measured here",
+                why=f"no instrument of {self._ground.accelerator.name} tells energy",
+                fix="use `objective: samples_per_s` or `money`",
+            )
+
+    def _tell_front(self) -> None:
+        evidence = self.evidence()
+        decision = decide(evidence)
+        front = {verdict.setting for verdict in decision.verdicts if verdict.on_front}
+        self._monitor.say(
+            "front",
+            rows=[
+                {
+                    "setting": one.setting,
+                    "label": evidence.settings[one.setting].label,
+                    "samples_per_s": one.samples_per_s,
+                    "quality": one.quality,
+                    "peak_memory_gib": one.peak_memory_gib,
+                }
+                for one in decision.costs
+                if one.setting in front
+            ],
+        )
+
+    def _slices(self, *, with_test: bool) -> Slices:
+        names, validation = row_slices(self._ground.plan, Split.VALIDATION)
+        test: Iterable[int] = ()
+        if with_test:
+            test = row_slices(self._ground.plan, Split.TEST)[1].tolist()
+        return Slices(names=names, validation=tuple(validation.tolist()), test=tuple(test))
