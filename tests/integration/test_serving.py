@@ -19,7 +19,7 @@ from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoun
 from raymi.evaluate.result import Evaluation, Interval
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
-from raymi.registry.bundle import load_bundle, write_bundle
+from raymi.registry.bundle import load_bundle, serving_hints, write_bundle
 from raymi.registry.signature import InputField, OutputField, Signature
 from raymi.registry.store import open_store
 from raymi.registry.version import ModelSummary
@@ -93,6 +93,7 @@ def register_model(directory, *, seed):
             evaluation=evaluation,
             signature=SIGNATURE,
             weights=weights,
+            hints=serving_hints(result),
         ),
         by="tests",
     )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -58,7 +59,11 @@ class ServingHints(Record):
     """What was measured about running this model."""
 
     max_batch_size: int
-    """Rows in one forward pass: the run's, so a sweep's winner brings its own."""
+    """Rows in one forward pass: the run's micro-batch, or the largest that its sweep found worth
+    trying."""
+
+    batch_sizes: tuple[int, ...] = ()
+    """Sizes that its sweep timed and found worth trying, smallest first; none without a sweep."""
 
     precision: Precision
     """Arithmetic it was trained and evaluated with."""
@@ -184,6 +189,7 @@ def write_bundle(
     evaluation: Evaluation,
     signature: Signature,
     weights: Path,
+    hints: ServingHints,
     module_source: Path | None = None,
 ) -> None:
     """Fill an empty directory; whoever publishes it seals it with a manifest.
@@ -194,6 +200,7 @@ def write_bundle(
         evaluation: The judgement of its final weights.
         signature: The contract.
         weights: Its final weights, a safetensors file.
+        hints: How to run it.
         module_source: The file of the network's class, if it is not the catalog's.
     """
     shutil.copyfile(weights, directory / _WEIGHTS)
@@ -208,7 +215,7 @@ def write_bundle(
     BundleDocument(
         architecture=result.architecture,
         code=code,
-        serving=serving_hints(result),
+        serving=hints,
         lineage=_lineage(result),
     ).save(directory / _DOCUMENT)
     (directory / _SPEC).write_text(dump(result.spec), encoding="utf-8")
@@ -252,24 +259,16 @@ def load_bundle(directory: Path, *, fingerprint: str | None = None) -> Bundle:
         ) from error
 
 
-def serving_hints(result: TrainResult) -> ServingHints:
-    """How to run what a run has made."""
+def serving_hints(result: TrainResult, batch_sizes: Sequence[int] = ()) -> ServingHints:
+    """How to run what a run has made.
+
+    Args:
+        result: The run.
+        batch_sizes: What its sweep found worth trying; empty without one.
+    """
     spec = TrainSpec.from_document(result.spec)
-    return ServingHints(max_batch_size=spec.batch.micro_batch_size, precision=spec.precision)
-
-
-def _lineage(result: TrainResult) -> Lineage:
-    provenance = result.provenance
-    return Lineage(
-        run_id=result.run_id,
-        spec_fingerprint=result.spec_fingerprint,
-        dataset=result.dataset,
-        problem=result.problem,
-        git_commit=provenance.git_commit,
-        code_package=provenance.code_package,
-        hardware=provenance.hardware,
-        started_at=provenance.started_at,
-        validation_metrics=result.metrics,
-        samples_per_s=result.samples_per_s,
-        teacher=result.teacher,
+    return ServingHints(
+        max_batch_size=max(batch_sizes, default=spec.batch.micro_batch_size),
+        batch_sizes=tuple(batch_sizes),
+        precision=spec.precision,
     )

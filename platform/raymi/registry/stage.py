@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from raymi.data.library import open_dataset
@@ -23,6 +24,7 @@ def run(
     *,
     store: ModelStore,
     store_dir: Path | None = None,
+    batch_sizes: Sequence[int] = (),
 ) -> ModelVersion:
     """Register a run under its spec's name; it becomes the candidate.
 
@@ -31,6 +33,7 @@ def run(
         evaluation: Its judgement.
         store: The registry.
         store_dir: Where the dataset is; unset: this process's store.
+        batch_sizes: Sizes that a sweep found worth trying in serving, smallest first.
 
     Raises:
         NotFoundError: The dataset is gone.
@@ -45,7 +48,7 @@ def run(
     )
     signature = derive_signature(result.preprocessing, dataset)
     source = source_of(result.architecture)
-    hints = serving_hints(result)
+    hints = serving_hints(result, batch_sizes)
     summary = ModelSummary(
         run_id=result.run_id,
         metrics=evaluation.metrics,
@@ -63,6 +66,7 @@ def run(
             evaluation=evaluation,
             signature=signature,
             weights=Path(result.run_dir) / MODEL_FILE,
+            hints=hints,
             module_source=source,
         )
 

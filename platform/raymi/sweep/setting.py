@@ -140,7 +140,8 @@ def _name(spec: SweepSpec, run: TrainSpec) -> str:
     for path in spec.space:
         if path in ("precision", MICRO_BATCH) or _is_system(path):
             continue
-        parts.append(f"{path.rpartition('.')[2]}={_value(document, path)}")
+        if (value := _value(document, path)) is not None:
+            parts.append(f"{path.rpartition('.')[2]}={value}")
     return " ".join(parts)
 
 
