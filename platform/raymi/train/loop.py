@@ -1,13 +1,8 @@
 """The training loop each worker runs; start reading here.
 
-Plain PyTorch: it asks its launcher for rank and device, and knows nothing else about Ray. One
-optimizer step is
-
-    this rank's micro-batches -> forward, backward each -> all-reduce with the last -> clip -> step
-
-with the loss divided by all that counts in the whole global batch, so that neither the number
-of workers nor the micro-batch size changes the gradient. Every so many steps the workers meet:
-they look at the health of the run, save, and leave if one of them was asked to.
+Plain PyTorch: it asks its launcher for rank and device, and knows nothing else about Ray. What
+one step does is `stepper.py`. Every so many steps the workers meet: they look at the health of
+the run, save, and leave if one of them was asked to.
 """
 
 from __future__ import annotations
@@ -18,28 +13,23 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 from raymi.errors import TrainingError
-from raymi.train.batch import Batch, Step
 from raymi.train.checkpoint_store import CheckpointStore
 from raymi.train.checkpoint_writer import persist
 from raymi.train.council import Council
-from raymi.train.criterion import Criterion
 from raymi.train.failure import CONSEQUENCES, Reason
 from raymi.train.health_watch import HealthWatch
-from raymi.train.inputs import DeviceInputs
 from raymi.train.interruption import Cause, LeaveNote, cause_to_leave, training
 from raymi.train.launcher import Launcher
-from raymi.train.network import wrap
-from raymi.train.optimizer import learning_rate, set_learning_rate
 from raymi.train.pace import Pace
 from raymi.train.plan import TrainPlan
-from raymi.train.precision import compute_context, set_matmul_mode
+from raymi.train.precision import set_matmul_mode
 from raymi.train.record import RunRecord
 from raymi.train.row_choice import open_rows
 from raymi.train.scoring import Scorer
-from raymi.train.state import build_state, seed_step
+from raymi.train.stepper import Stepper
 from raymi.train.throughput import Stopwatch, peak_memory_gib, synchronizer, warmup_steps
 
 _CAUSES: tuple[Cause | None, ...] = (None, *Cause)
@@ -84,19 +74,25 @@ class Worker:
         self.device = launcher.device
         self.is_chief = launcher.rank == 0
         self.rows = open_rows(plan, rank=launcher.rank, num_workers=launcher.world_size)
-        self.inputs = DeviceInputs(plan.preprocessing, self.device)
-        self.criterion = Criterion(plan.preprocessing.target, self.spec.distillation, self.device)
-        self.scorer = Scorer(plan, self.inputs, rank=launcher.rank, world_size=launcher.world_size)
         self.total_steps = self.rows.steps_per_epoch * self.spec.epochs
         if self.spec.max_steps is not None:
             self.total_steps = min(self.total_steps, self.spec.max_steps)
         self.record = RunRecord(plan, launcher, total_steps=self.total_steps)
-        self.state = build_state(plan, self.device)
+        self.stepper = Stepper(
+            plan,
+            device=self.device,
+            rank=launcher.rank,
+            world_size=launcher.world_size,
+            total_steps=self.total_steps,
+        )
+        self.state = self.stepper.state
+        self.scorer = Scorer(
+            plan, self.stepper.inputs, rank=launcher.rank, world_size=launcher.world_size
+        )
         self.council = Council(launcher.world_size, self.device)
         self.health = HealthWatch(self.spec.health)
         self.note = LeaveNote(Path(plan.run_dir))
         self.losses: list[tuple[Tensor, float]] = []
-        self.num_bad_steps = 0
         self.asked_to_leave = False
         self.epoch_loss = (0.0, 0.0)
 
@@ -106,12 +102,7 @@ class Worker:
         self.record.flops(self.scorer.rows)
         if self.state.step == 0:
             self.record.parity(self.rows)
-        self.network = wrap(
-            self.state.model,
-            self.spec.parallelism,
-            device=self.device,
-            is_sharded=self.state.is_sharded,
-        )
+        self.stepper.wrap()
         self.stopwatch = Stopwatch(
             warmup_steps=warmup_steps(self.total_steps - self.state.step),
             synchronize=synchronizer(self.device),
@@ -160,14 +151,16 @@ class Worker:
         """Train to the end of an epoch, or of the run; None if the workers leave before."""
         steps_per_epoch = self.rows.steps_per_epoch
         end = min((epoch + 1) * steps_per_epoch, self.total_steps)
-        self.network.module.train()
+        self.stepper.network.module.train()
         self.stopwatch.resume()
         cause: Cause | None = None
         began = time.perf_counter()
         for step in self.rows.steps(epoch, self.state.step % steps_per_epoch):
             fetched = time.perf_counter()
-            num_elements = self._step(step)
+            loss_sum, num_elements = self.stepper.step(step)
             self.state.step += 1
+            # Read at the next meeting: reading it now would wait for an accelerator.
+            self.losses.append((loss_sum, num_elements / self.launcher.world_size))
             self.stopwatch.count(step.num_rows)
             ended = time.perf_counter()
             self.council.count(ended - began)
@@ -197,67 +190,6 @@ class Worker:
             return None
         return metrics
 
-    def _step(self, step: Step) -> float:
-        """One optimizer step; returns what its loss was divided by."""
-        rate = learning_rate(
-            self.state.step,
-            total_steps=self.total_steps,
-            optimizer=self.spec.optimizer,
-            schedule=self.spec.schedule,
-        )
-        set_learning_rate(self.state.optimizer, rate)
-        seed_step(self.spec.seed, self.state.step, self.launcher.rank, self.device)
-        self.state.optimizer.zero_grad(set_to_none=True)
-        num_elements = self._num_elements(step)
-        loss_sum = torch.zeros((), device=self.device)
-        for index, batch in enumerate(step.batches):
-            is_last = index + 1 == len(step.batches)
-            with self.network.synchronising(wanted=is_last):
-                loss_sum += self._backward(batch, num_elements)
-        self._update()
-        # Read at the next meeting: reading it now would wait for an accelerator.
-        self.losses.append((loss_sum, num_elements / self.launcher.world_size))
-        return num_elements
-
-    def _backward(self, batch: Batch, num_elements: float) -> Tensor:
-        with compute_context(self.spec.precision, self.device):
-            outputs = self.network.module(self.inputs(batch.arrays))
-        loss_sum = self.criterion.loss_sum(outputs, batch)
-        # Data-parallel gradients are averaged over ranks; the mean is over the global batch.
-        loss = loss_sum * (self.launcher.world_size / num_elements)
-        torch.autograd.backward(self.state.scaler.scale(loss))
-        return loss_sum.detach()
-
-    def _num_elements(self, step: Step) -> float:
-        """What the loss of a step is divided by: all that counts, over all workers."""
-        if self.criterion.counts_rows:
-            return float(step.num_rows)
-        own = self.criterion.num_elements(step.batches)
-        if self.launcher.world_size > 1:
-            total = torch.tensor(own, dtype=torch.float64, device=self.device)
-            dist.all_reduce(total)
-            own = total.item()
-        return max(own, 1.0)
-
-    def _update(self) -> None:
-        """Clip and step; a step whose gradients are not finite is left out."""
-        scaler, optimizer = self.state.scaler, self.state.optimizer
-        if self.spec.optimizer.max_gradient_norm is not None:
-            scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(
-                self.state.model.parameters(), self.spec.optimizer.max_gradient_norm
-            )
-            # On an accelerator looking would stall it; there the next meeting finds the damage.
-            if self.device.type == "cpu" and not scaler.is_enabled():
-                if not torch.isfinite(norm):
-                    self.num_bad_steps += 1
-                    return
-                self.num_bad_steps = 0
-        scaler.step(optimizer)
-        scaler.update()
-        if self.state.average is not None:
-            self.state.average.update()
-
     def _meet(self, epoch: int, *, is_last: bool) -> Cause | None:
         """Look at the run together, and say why to leave, if anybody has to.
 
@@ -279,7 +211,7 @@ class Worker:
         """The same on every worker: gradients, and so bad steps, are."""
         if self.launcher.world_size == 1 and self.asked_to_leave:
             return True
-        is_bad = self.num_bad_steps >= self.spec.health.max_bad_steps
+        is_bad = self.stepper.num_bad_steps >= self.spec.health.max_bad_steps
         return is_bad or self.council.is_due(self.state.step)
 
     def _diagnose(self) -> Reason | None:
@@ -293,7 +225,7 @@ class Worker:
         scaler = self.state.scaler
         return self.health.observe(
             [loss_sum / count for loss_sum, count in zip(sums, counts, strict=True)],
-            num_bad_steps=self.num_bad_steps,
+            num_bad_steps=self.stepper.num_bad_steps,
             loss_scale=scaler.get_scale() if scaler.is_enabled() else None,
         )
 
@@ -347,7 +279,7 @@ class Worker:
             return self.scorer.score(model, self.device)
         with self.state.average.applied():
             metrics = self.scorer.score(model, self.device)
-            self.network.forget_gathered()
+            self.stepper.network.forget_gathered()
             return metrics
 
     def _finish(self, metrics: dict[str, float]) -> None:

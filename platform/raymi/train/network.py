@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
@@ -26,9 +26,8 @@ from raymi.specs.parallelism import Compression, ParallelismSpec, Strategy
 class Network:
     """What the loop calls: the model, wrapped as its spec says."""
 
-    def __init__(self, module: nn.Module, *, is_sharded: bool) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.is_sharded = is_sharded
 
     def synchronising(self, *, wanted: bool) -> AbstractContextManager[None]:
         """Whether the backward pass inside also averages gradients over workers."""
@@ -45,8 +44,22 @@ class Network:
             self.module.reshard()
 
 
-def shard(model: nn.Module, spec: ParallelismSpec, *, device: torch.device) -> bool:
+def shard(
+    model: nn.Module,
+    spec: ParallelismSpec,
+    *,
+    device: torch.device,
+    world_size: int,
+    group: dist.ProcessGroup | None = None,
+) -> bool:
     """Recompute and shard in place, before the optimizer is built; whether it was sharded.
+
+    Args:
+        model: Changed in place.
+        spec: What was asked for.
+        device: Where the model is.
+        world_size: Workers that share it.
+        group: Those workers, if they are not all of the default group.
 
     Raises:
         SpecError: Activation checkpointing is asked of a network without blocks, or sharding of
@@ -63,14 +76,28 @@ def shard(model: nn.Module, spec: ParallelismSpec, *, device: torch.device) -> b
         for block in blocks:
             # The instance's forward, not a wrapper: names of weights stay as they are.
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-    if spec.strategy is not Strategy.FSDP or not dist.is_initialized():
+    if spec.strategy is not Strategy.FSDP:
+        return False
+    mesh = _mesh(device, world_size, group)
+    if mesh is None:
         return False
     _require_one_dtype(model)
-    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     return True
+
+
+def _mesh(
+    device: torch.device, world_size: int, group: dist.ProcessGroup | None
+) -> DeviceMesh | None:
+    """The workers that share a model; None for one alone."""
+    if group is not None:
+        return DeviceMesh.from_group(group, device.type)
+    # One worker of a larger default group has nobody to shard with.
+    if not dist.is_initialized() or dist.get_world_size() != world_size:
+        return None
+    return init_device_mesh(device.type, (world_size,))
 
 
 def _require_one_dtype(model: nn.Module) -> None:
@@ -85,32 +112,46 @@ def _require_one_dtype(model: nn.Module) -> None:
 
 
 def wrap(
-    model: nn.Module, spec: ParallelismSpec, *, device: torch.device, is_sharded: bool
+    model: nn.Module,
+    spec: ParallelismSpec,
+    *,
+    device: torch.device,
+    world_size: int,
+    group: dist.ProcessGroup | None = None,
 ) -> Network:
-    """Compile and, unless it is sharded, replicate; after the state was restored."""
+    """Compile and, unless it is sharded, replicate; after the state was restored.
+
+    Args:
+        model: What `shard` returned from.
+        spec: What was asked for.
+        device: Where the model is.
+        world_size: Workers that share it.
+        group: Those workers, if they are not all of the default group.
+    """
     if spec.compile:
         model.compile()
-    if is_sharded or not dist.is_initialized() or dist.get_world_size() == 1:
-        return Network(model, is_sharded=is_sharded)
+    if isinstance(model, FSDPModule) or world_size == 1:
+        return Network(model)
     replicated = DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
+        process_group=group,
         gradient_as_bucket_view=True,
     )
     if spec.gradient_compression is Compression.BF16:
         # A lambda, because torch compares annotations and ours are text.
-        replicated.register_comm_hook(None, lambda _, bucket: _average_in_bf16(bucket))
-    return Network(replicated, is_sharded=False)
+        replicated.register_comm_hook(None, lambda _, bucket: _average_in_bf16(bucket, group))
+    return Network(replicated)
 
 
-def _average_in_bf16(bucket: Any) -> Any:
+def _average_in_bf16(bucket: Any, group: dist.ProcessGroup | None) -> Any:
     """Average a bucket of gradients as bf16; torch's own hook refuses to run on gloo."""
-    compressed = bucket.buffer().to(torch.bfloat16).div_(dist.get_world_size())
+    compressed = bucket.buffer().to(torch.bfloat16).div_(dist.get_world_size(group))
 
     def restore(done: Any) -> Any:
         return bucket.buffer().copy_(done.value()[0])
 
-    return dist.all_reduce(compressed, async_op=True).get_future().then(restore)
+    return dist.all_reduce(compressed, group=group, async_op=True).get_future().then(restore)
 
 
 def blocks_of(model: nn.Module) -> Iterable[nn.Module]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -123,13 +124,26 @@ class TrainingState:
         return {name: _fp32_copy(tensor) for name, tensor in whole(state).items()}
 
 
-def build_state(plan: TrainPlan, device: torch.device) -> TrainingState:
-    """Untrained state, equal on every rank: weights depend on the spec's seed alone."""
+def build_state(
+    plan: TrainPlan,
+    device: torch.device,
+    *,
+    world_size: int,
+    group: dist.ProcessGroup | None = None,
+) -> TrainingState:
+    """Untrained state, equal on every rank: weights depend on the spec's seed alone.
+
+    Args:
+        plan: What to train.
+        device: Where.
+        world_size: Workers that share the model.
+        group: Those workers, if they are not all of the default group.
+    """
     spec = plan.spec
     seed_everything(spec.seed)
     model = build_model(plan.architecture, plan.preprocessing)
     model = prepare_model(model, spec.precision, find(plan.accelerator)).to(device)
-    is_sharded = shard(model, spec.parallelism, device=device)
+    is_sharded = shard(model, spec.parallelism, device=device, world_size=world_size, group=group)
     decay = spec.optimizer.ema_decay
     return TrainingState(
         model=model,
