@@ -29,7 +29,7 @@ from raymi.data.preprocessing import Preprocessing
 from raymi.errors import ConflictError
 from raymi.evaluate.result import Evaluation
 from raymi.models.architecture import Architecture
-from raymi.models.own_code import execute
+from raymi.models.own_code import execute, source_of
 from raymi.registry.publication import check_fingerprint
 from raymi.registry.signature import Signature
 from raymi.specs.precision import Precision
@@ -190,7 +190,6 @@ def write_bundle(
     signature: Signature,
     weights: Path,
     hints: ServingHints,
-    module_source: Path | None = None,
 ) -> None:
     """Fill an empty directory; whoever publishes it seals it with a manifest.
 
@@ -201,10 +200,13 @@ def write_bundle(
         signature: The contract.
         weights: Its final weights, a safetensors file.
         hints: How to run it.
-        module_source: The file of the network's class, if it is not the catalog's.
+
+    Raises:
+        SpecError: The network's own file cannot travel with the bundle.
     """
     shutil.copyfile(weights, directory / _WEIGHTS)
     code = None
+    module_source = source_of(result.architecture)
     if module_source is not None:
         code = f"{_CODE}/{module_source.name}"
         (directory / _CODE).mkdir()
@@ -271,4 +273,21 @@ def serving_hints(result: TrainResult, batch_sizes: Sequence[int] = ()) -> Servi
         max_batch_size=max(batch_sizes, default=spec.batch.micro_batch_size),
         batch_sizes=tuple(batch_sizes),
         precision=spec.precision,
+    )
+
+
+def _lineage(result: TrainResult) -> Lineage:
+    provenance = result.provenance
+    return Lineage(
+        run_id=result.run_id,
+        spec_fingerprint=result.spec_fingerprint,
+        dataset=result.dataset,
+        problem=result.problem,
+        git_commit=provenance.git_commit,
+        code_package=provenance.code_package,
+        hardware=provenance.hardware,
+        started_at=provenance.started_at,
+        validation_metrics=result.metrics,
+        samples_per_s=result.samples_per_s,
+        teacher=result.teacher,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from raymi.data.library import open_dataset
 from raymi.evaluate.result import Evaluation
-from raymi.models.own_code import source_of
 from raymi.registry.actor import current_user
 from raymi.registry.bundle import serving_hints, write_bundle
 from raymi.registry.protocol import ModelStore
@@ -47,7 +46,6 @@ def run(
         check=False,
     )
     signature = derive_signature(result.preprocessing, dataset)
-    source = source_of(result.architecture)
     hints = serving_hints(result, batch_sizes)
     summary = ModelSummary(
         run_id=result.run_id,
@@ -67,7 +65,6 @@ def run(
             signature=signature,
             weights=Path(result.run_dir) / MODEL_FILE,
             hints=hints,
-            module_source=source,
         )
 
     return store.register(result.spec["name"], summary, write, by=current_user())
