@@ -38,8 +38,10 @@ from raymi.settings import settings
 from raymi.specs.data import Split
 from raymi.specs.deploy import DeploySpec
 from raymi.store.record import write_atomically
-from raymi.sweep.report import format_table
+from raymi.sweep.receipt import Receipt
 from raymi.sweep.result import SWEEP_FILE, SweepResult
+from raymi.sweep.view.table import format_decision
+from raymi.sweep.workspace import RECEIPT_FILE
 from raymi.train.result import TrainResult
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +89,7 @@ def run(head: HeadState) -> Parity:
     deploy_began_at = time.monotonic()
     store = open_store()
     candidate = store.resolve(outcome.model)
-    store.promote(candidate.name, candidate.version, by="demo", reason=sweep.decision.sentence)
+    store.promote(candidate.name, candidate.version, by="demo", reason=sweep.sentence)
     deployment = deploy(head, f"{candidate.name}@champion")
     deploy_s = time.monotonic() - deploy_began_at
 
@@ -172,7 +174,7 @@ def check_every_row(
 def winning_run(sweep: SweepResult) -> TrainResult:
     """The run behind the winner; a sweep without one would not have succeeded as a job."""
     if sweep.winner is None:
-        raise RaymiError("the sweep has no winner", why=sweep.decision.sentence, fix="see its log")
+        raise RaymiError("the sweep has no winner", why=sweep.sentence, fix="see its log")
     return sweep.winner
 
 
@@ -185,22 +187,28 @@ def summarise(
     seconds: dict[str, float],
 ) -> dict[str, Any]:
     """Everything that happened, for programs."""
+    receipt = Receipt.load(Path(sweep.sweep_dir) / RECEIPT_FILE)
     trials = [
         {
-            "precision": trial.precision.value,
-            "micro_batch_size": trial.micro_batch_size,
-            "samples_per_s": trial.result.samples_per_s if trial.result else None,
-            "accuracy": trial.quality,
-            "status": trial.status.value,
-            "reason": trial.reason,
+            "precision": setting.precision.value,
+            "micro_batch_size": setting.micro_batch_size,
+            "samples_per_s": costs.samples_per_s,
+            "accuracy": costs.quality,
+            "status": verdict.standing.value,
+            "reason": verdict.why,
         }
-        for trial in sweep.trials
+        for setting, costs, verdict in zip(
+            receipt.evidence.settings,
+            receipt.decision.costs,
+            receipt.decision.verdicts,
+            strict=True,
+        )
     ]
     return {
         "job_submission_id": job_id,
         "job_status": "SUCCEEDED",
         "trials": trials,
-        "winner": {**trials[sweep.decision.winner or 0], "why": sweep.decision.sentence},
+        "winner": {**trials[receipt.decision.winner or 0], "why": sweep.sentence},
         "model": {"name": model.name, "version": model.version, "fingerprint": model.fingerprint},
         "endpoint": deployment.endpoint,
         "num_test_rows": parity.num_rows,
@@ -216,7 +224,8 @@ def report(summary: dict[str, Any], sweep: SweepResult, *, example: dict[str, An
     path = settings().home_dir / "demo" / "summary.json"
     write_atomically(path, json.dumps(summary, indent=2) + "\n")
     step("done")
-    say(format_table(sweep))
+    receipt = Receipt.load(Path(sweep.sweep_dir) / RECEIPT_FILE)
+    say(format_decision(receipt.evidence, receipt.decision))
     model = summary["model"]
     say(f"\nmodel     {model['name']}@{model['version']} ({model['fingerprint'][:12]}), champion")
     say(f"sweep     {sweep.sweep_dir}")

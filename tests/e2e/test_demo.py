@@ -66,14 +66,12 @@ def test_the_summary_has_its_documented_keys(summary):
     }
 
 
-def test_the_job_succeeded_and_every_trial_is_a_row(summary):
+def test_the_job_succeeded_and_every_setting_is_a_row(summary):
     assert summary["job_status"] == "SUCCEEDED"
-    assert [(t["precision"], t["micro_batch_size"], t["status"]) for t in summary["trials"]] == [
-        ("fp32", 8, "SUCCEEDED"),
-        ("fp32", 32, "SUCCEEDED"),
-        ("bf16", 8, "SUCCEEDED"),
-        ("bf16", 32, "SUCCEEDED"),
-    ]
+    assert [(t["precision"], t["micro_batch_size"]) for t in summary["trials"]] == [
+        ("fp32", 8), ("fp32", 32), ("bf16", 8), ("bf16", 32)
+    ]  # fmt: skip
+    assert [t["status"] for t in summary["trials"]].count("winner") == 1
     assert {frozenset(trial) for trial in summary["trials"]} == {
         frozenset(
             {"precision", "micro_batch_size", "samples_per_s", "accuracy", "status", "reason"}

@@ -14,10 +14,12 @@ from raymi.errors import SpecError
 if TYPE_CHECKING:
     from raymi.bench.data_speed import DataSpeed
     from raymi.bench.ratios import Interval
+    from raymi.bench.sweep_cost import SweepCost
     from raymi.bench.train_result import TrainSpeed
     from raymi.specs.train import TrainSpec
 
 _FILE = Path("jobs/digits/train.yaml")
+_SWEEP_FILE = Path("jobs/fashion_mnist/sweep.yaml")
 
 app = typer.Typer(help="Compare with other people's software, in turns, on this machine.")
 
@@ -126,6 +128,41 @@ def teacher(
     )
 
 
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep spec (YAML).")] = _SWEEP_FILE,
+    overrides: Set = [],  # noqa: B006 - typer copies it
+    *,
+    seeds: Annotated[
+        int, typer.Option(min=0, max=30, help="Of the exhaustive search; 0: leave it out.")
+    ] = 3,
+    as_json: Json = False,
+) -> None:
+    """Accelerator-seconds to the best setting: a Ray Tune grid, ASHA, Raymi; and who is right."""
+    from raymi.bench.sweep_cost import measure
+    from raymi.settings import settings
+    from raymi.specs.loading import load_spec
+    from raymi.specs.sweep import SweepSpec
+
+    spec = load_spec(file, overrides)
+    if not isinstance(spec, SweepSpec):
+        raise SpecError(
+            f"{file}: a {spec.kind} spec",
+            why="this bench searches, so it takes `kind: sweep`",
+            fix=f"for example {_SWEEP_FILE}",
+        )
+    cost = measure(
+        spec,
+        num_seeds=seeds,
+        store_dir=settings().store_dir,
+        say=_silent if as_json else print_line,
+    )
+    if as_json:
+        print_json(cost.to_document())
+        return
+    _print_sweep(cost)
+
+
 def _train_spec(file: Path, overrides: list[str]) -> TrainSpec:
     from raymi.specs.loading import load_spec
     from raymi.specs.train import TrainSpec
@@ -175,6 +212,32 @@ def _print_train(speed: TrainSpeed) -> None:
             f"{efficiency.median:.1%} ({efficiency.low:.1%} to {efficiency.high:.1%}) of what "
             f"{scaling.num_workers} independent processes do here ({limit.median:.2f}x)"
         )
+
+
+def _print_sweep(cost: SweepCost) -> None:
+    print_line()
+    verdicts = {True: "yes", False: "no", None: "not known"}
+    print_table(
+        ("search", "accelerator-s", "of the grid", "winner", "is it the best?"),
+        [
+            (
+                name,
+                f"{cost.accelerator_seconds[name]:,.0f}",
+                f"{cost.accelerator_seconds[name] / cost.accelerator_seconds['grid']:.3f}x",
+                cost.label(cost.winner[name]) or "nobody",
+                verdicts[cost.is_right(name)],
+            )
+            for name in ("grid", "asha", "raymi")
+        ],
+    )
+    if cost.truth is not None:
+        ties = [cost.label(i) for i in cost.truth.best if i != cost.truth.winner]
+        print_line(
+            f"best, by every setting with every seed: {cost.label(cost.truth.winner)}"
+            + (f"; not told apart from it: {', '.join(map(str, ties))}" if ties else "")
+        )
+    if cost.noise_floor is not None:
+        print_line(f"noise: two identical settings differ by up to {cost.noise_floor:.1%}")
 
 
 def _print_data(speed: DataSpeed) -> None:

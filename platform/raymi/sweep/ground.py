@@ -62,6 +62,16 @@ class Ground:
         return self.plans[self.reference]
 
     @property
+    def metric(self) -> str:
+        """Name of the quality."""
+        return primary_metric(self.plan.preprocessing.target)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        return HIGHER_IS_BETTER[self.metric]
+
+    @property
     def memory_limit_gib(self) -> float | None:
         """What one worker may use, headroom taken off; None: nobody knows."""
         headroom = self.spec.probe.memory_headroom
@@ -88,7 +98,6 @@ class Ground:
 
     def evidence(self, workspace: Workspace) -> Evidence:
         """What is known so far, without any measurement."""
-        metric = primary_metric(self.plan.preprocessing.target)
         return Evidence(
             sweep_id=workspace.sweep_id,
             spec=self.spec.to_document(),
@@ -100,8 +109,8 @@ class Ground:
             price_source=self.price.source if self.price else None,
             dataset=self.plan.dataset.summary(),
             num_train_rows=self.plan.dataset.num_rows(Split.TRAIN),
-            metric=metric,
-            higher_is_better=HIGHER_IS_BETTER[metric],
+            metric=self.metric,
+            higher_is_better=self.higher_is_better,
             refused=self.refused,
             environment=self.provenance.environment,
             hardware=self.provenance.hardware,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from raymi.store.record import Record
 from raymi.train.result import TrainResult
 
+SWEEP_FILE = "sweep.json"
+
 
 class SweepResult(Record):
     """A finished sweep."""

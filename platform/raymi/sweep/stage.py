@@ -12,7 +12,7 @@ from raymi.sweep.conductor import Conductor
 from raymi.sweep.ground import Ground, pin_data, survey
 from raymi.sweep.monitor import Monitor
 from raymi.sweep.receipt import Receipt, seal
-from raymi.sweep.result import SweepResult
+from raymi.sweep.result import SWEEP_FILE, SweepResult
 from raymi.sweep.view.live import SweepProgress
 from raymi.sweep.view.page import write_page
 from raymi.sweep.view.table import format_decision, format_probe
@@ -92,6 +92,7 @@ def _conduct(
         winner=TrainResult.load(conductor.run_dir(winner) / RESULT_FILE) if winner else None,
         serving_batch_sizes=receipt.decision.serving_batch_sizes,
     )
+    result.save(workspace.directory / SWEEP_FILE)
     _publish(receipt, workspace, say)
     return result
 

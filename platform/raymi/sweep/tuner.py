@@ -65,10 +65,14 @@ class Tuning:
     reference: int = 0
     """The setting that is never stopped early."""
 
+    scheduler: TrialScheduler | None = None
+    """Instead of what `quality` asks for."""
+
     @property
     def halves(self) -> bool:
         """Whether hopeless runs are stopped."""
-        return self.quality.scheduler is SchedulerName.ASHA and self.rung_top_s is not None
+        asked = self.quality.scheduler is SchedulerName.ASHA and self.rung_top_s is not None
+        return asked or self.scheduler is not None
 
 
 def run_all(
@@ -180,6 +184,8 @@ class _Bookkeeping(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyp
 
 def _scheduler(runs: Sequence[SweepRun], tuning: Tuning) -> TrialScheduler:
     top_s = tuning.rung_top_s
+    if tuning.scheduler is not None:
+        return tuning.scheduler
     if not tuning.halves or top_s is None:
         return FIFOScheduler()
     factor = tuning.quality.reduction_factor
