@@ -11,6 +11,7 @@ from typing import Protocol
 
 from raymi.errors import TrainingError
 from raymi.train.checkpoint_writer import persist
+from raymi.train.cost import ENDED, STARTING
 from raymi.train.events import EVENTS_FILE, EventLog, EventReader, read_events
 from raymi.train.failure import (
     CONSEQUENCES,
@@ -132,7 +133,20 @@ class Campaign:
         events = EventReader(self._run_dir / EVENTS_FILE)
         list(events.new_events())
         self._asked = None
-        attempt = self._start(self._plan, num_workers)
+        self._log.append(STARTING, num_workers=num_workers)
+        try:
+            self._stay(self._start(self._plan, num_workers), events, growth)
+        finally:
+            self._log.append(ENDED)
+        self._waits_since = None
+
+    def _stay(self, attempt: RunningAttempt, events: EventReader, growth: GrowthWatch) -> None:
+        """Until all workers have returned.
+
+        Raises:
+            _ToldToEnd: The job was told to end, and the workers are not to be waited for.
+            Exception: Of whoever runs the workers; one failed.
+        """
         while not attempt.has_ended(within_s=_LOOK_INTERVAL_S):
             if any(event["event"] == "attempt" for event in events.new_events()):
                 self._waits_since = None
@@ -143,7 +157,6 @@ class Campaign:
                 self._ask_to_leave(Cause.STOP)
             elif growth.is_due():
                 self._ask_to_leave(Cause.RESIZE)
-        self._waits_since = None
 
     def _wait_for_room(self) -> int:
         if self._waits_since is None:

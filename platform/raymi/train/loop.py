@@ -255,7 +255,8 @@ class Worker:
         loss = _mean(self._epoch_loss())
         self.epoch_loss = (0.0, 0.0)
         metrics = self._validate()
-        self._log("epoch", epoch=epoch + 1, train_loss=loss, **metrics)
+        num_samples = self._num_samples()
+        self._log("epoch", epoch=epoch + 1, num_samples=num_samples, train_loss=loss, **metrics)
         step = self.state.step
         saves, reports = self.council.largest(
             [
@@ -266,7 +267,8 @@ class Worker:
         if saves:
             self._save()
         if saves or reports:
-            self.launcher.report({"epoch": epoch + 1, **metrics})
+            cost = {"accelerator_s": self.pace.elapsed_s() * self.launcher.world_size}
+            self.launcher.report({"epoch": epoch + 1, **cost, **metrics})
             self.pace.reported()
         return metrics
 
@@ -304,6 +306,11 @@ class Worker:
         dist.all_reduce(total)
         loss_sum, count = total.tolist()
         return loss_sum, count
+
+    def _num_samples(self) -> int:
+        """Training rows seen so far; the last step of an epoch may hold fewer than others."""
+        epochs, steps = divmod(self.state.step, self.rows.steps_per_epoch)
+        return epochs * self.rows.num_rows + steps * self.spec.batch.global_batch_size
 
     def _log(self, kind: str, **fields: float) -> None:
         self.record.log(
