@@ -133,32 +133,57 @@ class Conductor:
     def train(self) -> None:
         """Train the reference and whatever could beat it, as far as the budget goes."""
         self._enter("quality")
-        finalists = choose_finalists(self.evidence(), limit=len(self._ground.settings))
-        limit = self._ground.spec.quality.finalists
-        if self._ground.spec.objective not in _BY_SPEED and finalists:
-            # Who could win depends on how they learn: the reference first, then a first look.
-            if not self._train([(self.reference_to_train, 0)]):
-                return
-            finalists = choose_finalists(self.evidence(), limit=len(self._ground.settings))
-            if len(finalists) > limit:
-                self._screen(finalists)
-                finalists = choose_finalists(self.evidence(), limit=limit)
-        finalists = finalists[:limit]
+        finalists = self._choose_finalists()
+        if finalists is None:
+            return
         means = self._affordable(finalists)
-        self._plan_aloud("quality", finalists, means)
+        finalists = finalists[: means.num_finalists]
+        self._base = self._base.model_copy(update={"finalists": finalists})
+        self._plan_aloud(finalists, means)
         if means.num_seeds == 0:
             self._stopped_by = self._stopped_by or "budget"
-            return
-        trained = [self.reference_to_train]
-        trained += [self._setting(name) for name in finalists[: means.num_finalists]]
-        # The first seeds show who cannot be trained at all, before more is spent on them.
-        if not self._train([(setting, 0) for setting in trained]) or means.num_seeds < 2:
-            return
-        hopeful = [s for s in trained if self._is_hopeful(s)]
-        if len(hopeful) > 1:
-            numbers = range(1, means.num_seeds)
-            self._train([(setting, number) for number in numbers for setting in hopeful])
+        elif not finalists:
+            self._train([(self.reference_to_train, 0)])
+        elif self._ground.spec.objective in _BY_SPEED:
+            # The first that is good enough wins: the others are slower.
+            for name in finalists:
+                may_go_on = self._compare([name], means.num_seeds)
+                if not may_go_on or self._leader() == name:
+                    break
+        else:
+            self._compare(finalists, means.num_seeds)
         self._tell_front()
+
+    def _choose_finalists(self) -> tuple[str, ...] | None:
+        """Who is compared with the reference, the most promising first; None: out of budget."""
+        spec, everybody = self._ground.spec, len(self._ground.settings)
+        limit = spec.quality.finalists
+        finalists = choose_finalists(self.evidence(), limit=everybody)
+        if spec.objective in _BY_SPEED or not finalists:
+            return finalists[:limit]
+        # Who could win depends on how they learn: the reference first, then a first look.
+        if not self._train([(self.reference_to_train, 0)]):
+            return None
+        finalists = choose_finalists(self.evidence(), limit=everybody)
+        if len(finalists) > limit and not self._screen(finalists):
+            return None
+        return choose_finalists(self.evidence(), limit=limit)
+
+    def _compare(self, names: Sequence[str], num_seeds: int) -> bool:
+        """Train some numerics and the reference with every seed; whether the phase may go on."""
+        settings = [self.reference_to_train, *(self._setting(name) for name in names)]
+        # The first seed shows who cannot be trained at all, before more is spent on it.
+        if not self._train([(setting, 0) for setting in settings]):
+            return False
+        hopeful = [setting for setting in settings if self._is_hopeful(setting)]
+        if len(hopeful) < 2 or hopeful[0] is not settings[0]:
+            return True
+        numbers = range(1, num_seeds)
+        return self._train([(setting, number) for number in numbers for setting in hopeful])
+
+    def _leader(self) -> str | None:
+        winner = decide(self.evidence()).winner
+        return None if winner is None else self._ground.settings[winner].numerics
 
     def confirm(self) -> None:
         """Compare the winner with the reference once more: fresh seeds, rows nobody has seen."""
@@ -169,9 +194,7 @@ class Conductor:
             pair = [self.reference_to_train, self._setting(name)]
             numbers = range(self._ground.spec.quality.confirm_seeds)
             runs = [(setting, number) for number in numbers for setting in pair]
-            self._monitor.say("planned", phase="confirmation", runs=len(runs), expected_s=sum(
-                self._cost(setting).accelerator_s for setting, _ in runs
-            ))  # fmt: skip
+            self._tell_plan("confirmation", [setting for setting, _ in runs])
             if not self._train(runs, purpose=Purpose.CONFIRMATION):
                 return
 
@@ -182,7 +205,7 @@ class Conductor:
         if winner is None:
             return None
         setting = self._ground.settings[winner]
-        if self._own_run(setting) is None and self._stopped_by is None:
+        if self._own_run(setting) is None and not self._monitor.should_stop():
             self._train([(setting, 0)])
         return self._own_run(setting)
 
@@ -195,11 +218,11 @@ class Conductor:
         """The directory of a run."""
         return self._runs[outcome.run_id].run_dir
 
-    def _screen(self, finalists: Sequence[str]) -> None:
+    def _screen(self, finalists: Sequence[str]) -> bool:
         """One run each; hopeless ones are stopped early if the spec says so."""
         settings = [self._setting(name) for name in finalists]
         top_s = max(self._cost(setting).accelerator_s for setting in settings)
-        self._train([(setting, 0) for setting in settings], rung_top_s=top_s)
+        return self._train([(setting, 0) for setting in settings], rung_top_s=top_s)
 
     def _train(
         self,
@@ -272,18 +295,15 @@ class Conductor:
         wall_clock_s = training_s + START_UP_S
         return RunCost(accelerator_s=wall_clock_s * setting.num_workers, wall_clock_s=wall_clock_s)
 
-    def _plan_aloud(self, phase: str, finalists: Sequence[str], means: Affordable) -> None:
-        chosen = [self._setting(name) for name in finalists[: means.num_finalists]]
-        num_seeds = max(1, means.num_seeds) if chosen else min(1, means.num_seeds)
-        runs = [self.reference_to_train, *chosen] * num_seeds
+    def _plan_aloud(self, finalists: Sequence[str], means: Affordable) -> None:
+        settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
+        num_seeds = means.num_seeds if finalists else min(1, means.num_seeds)
+        self._tell_plan("quality", settings * num_seeds)
+
+    def _tell_plan(self, phase: str, settings: Sequence[Setting]) -> None:
+        expected_s = sum(self._cost(setting).accelerator_s for setting in settings)
         self._monitor.say(
-            "planned",
-            phase=phase,
-            runs=len(runs),
-            expected_s=round(sum(self._cost(setting).accelerator_s for setting in runs), 1),
-            finalists=list(finalists[: means.num_finalists]),
-            left_out=list(finalists[means.num_finalists :]),
-            seeds=num_seeds,
+            "planned", phase=phase, runs=len(settings), expected_s=round(expected_s, 1)
         )
 
     def _is_hopeful(self, setting: Setting) -> bool:

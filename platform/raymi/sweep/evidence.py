@@ -259,6 +259,10 @@ class Evidence(Record):
     """Setting -> why it cannot run here; known before anything started."""
 
     probe: ProbeEvidence = ProbeEvidence()
+    finalists: tuple[str, ...] = ()
+    """Numerics that were to be compared with the reference, the most promising first; named
+    before any of them was compared, so that all count in Holm's correction."""
+
     runs: tuple[RunEvidence, ...] = ()
     slices: Slices = Slices()
     spending: Spending = Spending()
