@@ -32,7 +32,7 @@ from raymi.sweep.probe.plan import ProbePlan
 from raymi.sweep.runs import SweepRun, with_row_scores
 from raymi.sweep.setting import Setting
 from raymi.sweep.tuner import Tuning, run_all
-from raymi.sweep.workspace import Workspace
+from raymi.sweep.workspace import Intent, Workspace
 from raymi.train.events import EVENTS_FILE
 from raymi.train.follow import follow
 from raymi.train.planning import ensure_run
@@ -133,26 +133,39 @@ class Conductor:
     def train(self) -> None:
         """Train the reference and whatever could beat it, as far as the budget goes."""
         self._enter("quality")
-        finalists = self._choose_finalists()
-        if finalists is None:
+        intent = self._workspace.intent or self._intend()
+        if intent is None:
             return
-        means = self._affordable(finalists)
-        finalists = finalists[: means.num_finalists]
+        finalists = intent.finalists
         self._base = self._base.model_copy(update={"finalists": finalists})
-        self._plan_aloud(finalists, means)
-        if means.num_seeds == 0:
+        settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
+        self._tell_plan("quality", settings * (intent.num_seeds if finalists else 1))
+        if intent.num_seeds == 0:
             self._stopped_by = self._stopped_by or "budget"
         elif not finalists:
             self._train([(self.reference_to_train, 0)])
         elif self._ground.spec.objective in _BY_SPEED:
             # The first that is good enough wins: the others are slower.
             for name in finalists:
-                may_go_on = self._compare([name], means.num_seeds)
+                may_go_on = self._compare([name], intent.num_seeds)
                 if not may_go_on or self._leader() == name:
                     break
         else:
-            self._compare(finalists, means.num_seeds)
+            self._compare(finalists, intent.num_seeds)
         self._tell_front()
+
+    def _intend(self) -> Intent | None:
+        """Settle what is to be trained with what the budget allows; None: it has ended."""
+        finalists = self._choose_finalists()
+        if finalists is None:
+            return None
+        means = self._affordable(finalists)
+        intent = Intent(
+            finalists=finalists[: means.num_finalists],
+            num_seeds=means.num_seeds,
+        )
+        self._workspace.settle(intent)
+        return intent
 
     def _choose_finalists(self) -> tuple[str, ...] | None:
         """Who is compared with the reference, the most promising first; None: out of budget."""
@@ -294,11 +307,6 @@ class Conductor:
         training_s = (costs.accelerator_s or 0.0) / setting.num_workers
         wall_clock_s = training_s + START_UP_S
         return RunCost(accelerator_s=wall_clock_s * setting.num_workers, wall_clock_s=wall_clock_s)
-
-    def _plan_aloud(self, finalists: Sequence[str], means: Affordable) -> None:
-        settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
-        num_seeds = means.num_seeds if finalists else min(1, means.num_seeds)
-        self._tell_plan("quality", settings * num_seeds)
 
     def _tell_plan(self, phase: str, settings: Sequence[Setting]) -> None:
         expected_s = sum(self._cost(setting).accelerator_s for setting in settings)

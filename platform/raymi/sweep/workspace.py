@@ -29,6 +29,7 @@ from raymi.train.run_files import SPEC_FILE
 RECEIPT_FILE = "receipt.json"
 SWEEPS = "sweeps"
 _STARTED_FILE = "started.json"
+_INTENT_FILE = "intent.json"
 _LOCK_FILE = "lock"
 
 
@@ -40,6 +41,17 @@ class Started(Record):
 
     started_at: datetime
     """UTC."""
+
+
+class Intent(Record):
+    """What is to be trained; settled once, so that a continued sweep does not plan anew with what
+    is left of its budget."""
+
+    finalists: tuple[str, ...]
+    """Numerics that are compared with the reference, the most promising first."""
+
+    num_seeds: int
+    """Runs of each; 0: nothing can be paid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,16 @@ class Workspace:
     def trials_dir(self) -> Path:
         """Where training runs leave what became of them."""
         return self.directory / "trials"
+
+    @property
+    def intent(self) -> Intent | None:
+        """What an earlier driver has settled, if it came that far."""
+        path = self.directory / _INTENT_FILE
+        return Intent.load(path) if path.is_file() else None
+
+    def settle(self, intent: Intent) -> None:
+        """Write down what is to be trained."""
+        intent.save(self.directory / _INTENT_FILE)
 
     @property
     def receipt(self) -> Path:
