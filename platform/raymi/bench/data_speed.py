@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from raymi.bench.ratios import Interval, median_interval, ratio_interval
 from raymi.data.loading import shards_of
 from raymi.data.preprocessing import Preprocessing
 from raymi.data.version import DatasetVersion, Split
 from raymi.models.architecture import Architecture
+from raymi.significance.interval import Interval, median_interval, ratio_interval
 from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
 from raymi.train.memory_rows import MemoryMappedRows

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from raymi.bench.ratios import Interval, ratio_interval
+from raymi.significance.interval import Interval, ratio_interval
 
 OURS, REFERENCE, CONTROL = "raymi", "torchrun", "torchrun-b"
 ALONE, TOGETHER = "alone", "together"

@@ -13,9 +13,9 @@ from raymi.errors import SpecError
 
 if TYPE_CHECKING:
     from raymi.bench.data_speed import DataSpeed
-    from raymi.bench.ratios import Interval
     from raymi.bench.sweep_cost import SweepCost
     from raymi.bench.train_result import TrainSpeed
+    from raymi.significance.interval import Interval
     from raymi.specs.train import TrainSpec
 
 _FILE = Path("jobs/digits/train.yaml")

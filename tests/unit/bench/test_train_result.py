@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raymi.bench.ratios import Interval
 from raymi.bench.train_result import BARS, summarise, verdict
+from raymi.significance.interval import Interval
 
 NUM_ROUNDS = 20
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import bdtr
 
 NUM_RESAMPLES = 10_000
 _CONFIDENCE = 0.95
@@ -61,3 +62,28 @@ def median_interval(values: Sequence[float] | np.ndarray, *, seed: int = _SEED) 
 def ratio_interval(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
     """Median of the paired ratios ours / theirs, with its interval."""
     return median_interval(paired_ratios(ours, theirs))
+
+
+def order_interval(
+    values: Sequence[float] | np.ndarray, *, confidence: float = _CONFIDENCE
+) -> Interval:
+    """Median of independent values, with the interval between two of them in order.
+
+    How many values lie below the true median is binomial(N, 1/2), whatever their distribution,
+    so the interval holds the median at least as often as it says (Thompson, Annals of
+    Mathematical Statistics 7 (1936) 122). Of few values it is wide, where a bootstrap is too
+    narrow.
+
+    Raises:
+        ValueError: There are too few values: even the smallest and the largest do not hold the
+            median that often. At 95% six are enough.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    num_values = len(ordered)
+    # Chance that at most `rank` values lie below the median, for each rank.
+    tails = bdtr(np.arange(num_values // 2, dtype=np.float64), num_values, 0.5)
+    rank = int(np.searchsorted(tails, (1.0 - confidence) / 2.0, side="right")) - 1
+    if rank < 0:
+        raise ValueError(f"{num_values} values are too few for an interval at {confidence:.0%}")
+    low, high = ordered[rank], ordered[num_values - 1 - rank]
+    return Interval(float(np.median(ordered)), float(low), float(high))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from raymi.bench.ratios import Interval, median_interval, paired_ratios, ratio_interval
+from raymi.significance.interval import Interval, median_interval, paired_ratios, ratio_interval
 
 speeds = st.lists(st.floats(1.0, 1e6), min_size=1, max_size=40)
 
