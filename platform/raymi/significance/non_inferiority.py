@@ -1,0 +1,256 @@
+"""Is a candidate not worse than the reference by a margin or more, and could the test have failed?
+
+The reference that is to be matched is the law of a setting, not one model: seeds are drawn as
+well as rows, and pairs share both. The margin is fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from raymi.significance.crossed import CrossedMean, crossed_mean
+from raymi.significance.power import (
+    Promise,
+    needed,
+    numbers_variance,
+    rows_of_twins,
+    shares_variance,
+)
+
+MIN_SEEDS = 2
+"""One seed says nothing about how much seeds matter."""
+
+_LARGEST_RATIO = 1e6
+"""Of candidate to reference; where the search for a bound gives up."""
+
+_PRECISION = 1e-7
+"""Of a bound, relative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A candidate against the reference; differences are turned so that more is better."""
+
+    quality_candidate: float
+    """Accuracy, rmse or loss, over all seeds and rows together."""
+
+    quality_reference: float
+    difference: float
+    """Points of accuracy; 1 - candidate / reference for rmse and loss."""
+
+    lower_bound: float
+    """One-sided; minus infinity where the ratio could be anything."""
+
+    upper_bound: float
+    """One-sided, at the same confidence."""
+
+    p_value: float
+    """Of "worse by the margin or more"."""
+
+    margin: float
+    confidence: float
+    num_rows: int
+    num_seeds: int
+    rows_needed: int
+    """Rows with which a candidate exactly as good would pass often enough, with the seeds there
+    are or, if they are too few, with `seeds_needed`."""
+
+    seeds_needed: int | None
+    """None: the seeds will do. Otherwise they differ so much that rows cannot make up for it."""
+
+    @property
+    def has_power(self) -> bool:
+        """Whether one exactly as good would have passed often enough."""
+        return self.seeds_needed is None and self.num_rows >= self.rows_needed
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is shown to be not worse by the margin or more."""
+        return (
+            self.p_value <= 1.0 - self.confidence and self.has_power and self.num_seeds >= MIN_SEEDS
+        )
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it is shown to be worse by more than the margin."""
+        return self.upper_bound < -self.margin and self.num_seeds >= MIN_SEEDS
+
+
+def compare(  # noqa: PLR0913 - two sets of scores, and what is asked of them
+    candidate: np.ndarray,
+    reference: np.ndarray,
+    *,
+    metric: str,
+    margin: float,
+    confidence: float,
+    power: float,
+    counts: np.ndarray | None = None,
+) -> Comparison:
+    """Compare two settings by the scores of their models, paired by seed and row.
+
+    Args:
+        candidate: (S, N). Of `accuracy` 1 or 0; of `rmse` squared errors; of `loss` the loss
+            summed over a row.
+        reference: Alike, for the same seeds and rows.
+        metric: `accuracy`, `rmse` or `loss`.
+        margin: Above 0. Points of accuracy as a share; for `rmse` and `loss` relative to the
+            reference: 0.01 allows 1.01 times as much.
+        confidence: One-sided, of the test and of each bound; at least 1/2.
+        power: With which one exactly as good shall pass.
+        counts: What a row's loss is a sum of, (N,); only for `loss`, and only for its unit.
+
+    Raises:
+        ValueError: Shapes differ, there are fewer than two rows, or the metric is unknown.
+    """
+    candidate = np.asarray(candidate, dtype=np.float64)
+    reference = np.asarray(reference, dtype=np.float64)
+    if candidate.shape != reference.shape or candidate.ndim != 2:
+        raise ValueError(f"scores of shapes {candidate.shape} and {reference.shape}")
+    if metric == "accuracy":
+        return _compare_shares(candidate, reference, margin, confidence, power)
+    if metric == "rmse":
+        return _compare_ratios(
+            _Costs(candidate, reference, np.square, math.sqrt), margin, confidence, power
+        )
+    if metric == "loss":
+        unit = 1.0 if counts is None else float(np.mean(counts))
+        return _compare_ratios(
+            _Costs(candidate / unit, reference / unit, float, float), margin, confidence, power
+        )
+    raise ValueError(f"no test for {metric}")
+
+
+def fewest_rows(margin: float, *, confidence: float, power: float) -> int:
+    """Rows below which nothing can be shown about accuracy, even by models that never disagree.
+
+    About 4.3 / margin at 95% confidence and 80% power: 430 for one point.
+    """
+    promise = Promise(distance=margin, confidence=confidence, power=power)
+    return rows_of_twins(promise, _smallest_variance(margin, MIN_SEEDS))
+
+
+def _smallest_variance(margin: float, num_seeds: int) -> float:
+    """Of a row's mean difference over seeds, if its mean is -margin.
+
+    It is a multiple of 1/S, so least variable if it is 0 or -1/S. Without this floor, models that
+    happen to agree on all rows would have no variance, and pass whatever the margin.
+    """
+    return max(0.0, margin / num_seeds - margin * margin)
+
+
+def _compare_shares(
+    candidate: np.ndarray, reference: np.ndarray, margin: float, confidence: float, power: float
+) -> Comparison:
+    differences = candidate - reference
+    floor = _smallest_variance(margin, len(differences))
+    mean = crossed_mean(differences, variance_floor=floor)
+    need = needed(
+        mean.spread,
+        Promise(distance=margin, confidence=confidence, power=power),
+        shares_variance(differences.mean(axis=0), floor),
+    )
+    return Comparison(
+        quality_candidate=float(candidate.mean()),
+        quality_reference=float(reference.mean()),
+        difference=mean.mean,
+        lower_bound=mean.lower_bound(confidence),
+        upper_bound=mean.upper_bound(confidence),
+        p_value=mean.p_value(-margin),
+        margin=margin,
+        confidence=confidence,
+        num_rows=mean.num_rows,
+        num_seeds=mean.num_seeds,
+        rows_needed=need.rows,
+        seeds_needed=need.seeds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Scores of which less is better, and the metric as a function of their mean."""
+
+    candidate: np.ndarray
+    reference: np.ndarray
+    score_ratio: Callable[[float], float]
+    """Ratio of metrics -> ratio of mean scores."""
+
+    metric: Callable[[float], float]
+    """Mean score -> metric; also ratio of mean scores -> ratio of metrics."""
+
+    def surplus(self, ratio: float) -> np.ndarray:
+        """What is left if the candidate may cost this many times the reference, (S, N).
+
+        Its mean is above 0 exactly if the candidate's mean is below that: the test is linear,
+        whatever the metric (Fieller, J. R. Stat. Soc. B 16 (1954) 175).
+        """
+        return ratio * self.reference - self.candidate
+
+    def mean_surplus(self, ratio: float) -> CrossedMean:
+        return crossed_mean(self.surplus(ratio))
+
+
+def _compare_ratios(costs: _Costs, margin: float, confidence: float, power: float) -> Comparison:
+    allowed = costs.score_ratio(1.0 + margin)
+    mean_candidate, mean_reference = float(costs.candidate.mean()), float(costs.reference.mean())
+    mean = costs.mean_surplus(allowed)
+    need = needed(
+        mean.spread,
+        Promise(distance=(allowed - 1.0) * mean_reference, confidence=confidence, power=power),
+        numbers_variance(costs.surplus(allowed).mean(axis=0)),
+    )
+    ratio = _ratio(mean_candidate, mean_reference)
+    return Comparison(
+        quality_candidate=costs.metric(mean_candidate),
+        quality_reference=costs.metric(mean_reference),
+        difference=1.0 - costs.metric(ratio),
+        lower_bound=1.0 - costs.metric(_largest_ratio(costs, ratio, confidence)),
+        upper_bound=1.0 - costs.metric(_smallest_ratio(costs, ratio, confidence)),
+        p_value=mean.p_value(),
+        margin=margin,
+        confidence=confidence,
+        num_rows=mean.num_rows,
+        num_seeds=mean.num_seeds,
+        rows_needed=need.rows,
+        seeds_needed=need.seeds,
+    )
+
+
+def _ratio(candidate: float, reference: float) -> float:
+    if reference > 0.0:
+        return candidate / reference
+    return 1.0 if candidate == 0.0 else math.inf
+
+
+def _largest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
+    """The smallest ratio of mean scores that is shown not to be exceeded."""
+
+    def is_shown(limit: float) -> bool:
+        return costs.mean_surplus(limit).lower_bound(confidence) >= 0.0
+
+    if not costs.reference.any() or not is_shown(_LARGEST_RATIO * max(1.0, ratio)):
+        return math.inf
+    low, high = ratio, _LARGEST_RATIO * max(1.0, ratio)
+    while high - low > _PRECISION * max(high, _PRECISION):
+        # Halving the logarithm first: the limit is seldom far from the ratio.
+        middle = math.sqrt(low * high) if high > 4.0 * low > 0.0 else (low + high) / 2.0
+        low, high = (low, middle) if is_shown(middle) else (middle, high)
+    return high
+
+
+def _smallest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
+    """The largest ratio of mean scores that is shown to be exceeded; 0: none is."""
+
+    def is_exceeded(limit: float) -> bool:
+        return costs.mean_surplus(limit).upper_bound(confidence) <= 0.0
+
+    if not costs.reference.any() or not is_exceeded(0.0):
+        return 0.0
+    low, high = 0.0, ratio
+    while high - low > _PRECISION * max(high, _PRECISION):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if is_exceeded(middle) else (low, middle)
+    return low
