@@ -187,7 +187,8 @@ class _Costs:
         Its mean is above 0 exactly if the candidate's mean is below that: the test is linear,
         whatever the metric (Fieller, J. R. Stat. Soc. B 16 (1954) 175).
         """
-        return ratio * self.reference - self.candidate
+        surplus: np.ndarray = ratio * self.reference - self.candidate
+        return surplus
 
     def mean_surplus(self, ratio: float) -> CrossedMean:
         return crossed_mean(self.surplus(ratio))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.special import betaincinv, chdtri, ndtri
@@ -64,10 +65,15 @@ def needed(spread: Spread, promise: Promise, row_variance: RowVariance) -> Need:
         promise: What the test is to deliver.
         row_variance: Upper bound, falling as rows are added.
     """
-    if promise.holds(_enlarged(spread, spread.num_seeds, spread.num_rows, row_variance)):
-        return Need(_fewest_rows(spread, spread.num_seeds, promise, row_variance), None)
-    num_seeds = _enough_seeds(spread, promise)
-    rows = _fewest_rows(spread, num_seeds, promise, row_variance)
+
+    def is_enough(num_seeds: int, num_rows: int) -> bool:
+        return promise.holds(_enlarged(spread, num_seeds, num_rows, row_variance))
+
+    num_seeds, num_rows = spread.num_seeds, spread.num_rows
+    if is_enough(num_seeds, num_rows):
+        return Need(_first(partial(is_enough, num_seeds), 2, num_rows), None)
+    num_seeds = _first(partial(_leave_half, spread, promise), num_seeds, _MOST_SEEDS)
+    rows = _first(partial(is_enough, num_seeds), 2, _MOST_ROWS)
     return Need(rows, None if num_seeds == spread.num_seeds else num_seeds)
 
 
@@ -116,7 +122,12 @@ def rows_of_twins(promise: Promise, floor: float) -> int:
         floor: Smallest variance of a row's mean.
     """
     twins = Spread(num_seeds=1, num_rows=2, seed_part=0.0, row_part=0.0, shared_part=0.0)
-    return _fewest_rows(twins, 1, promise, shares_variance(np.zeros(1), floor))
+    row_variance = shares_variance(np.zeros(1), floor)
+
+    def is_enough(num_rows: int) -> bool:
+        return promise.holds(_enlarged(twins, 1, num_rows, row_variance))
+
+    return _first(is_enough, 2, _MOST_ROWS)
 
 
 def _enlarged(spread: Spread, num_seeds: int, num_rows: int, row_variance: RowVariance) -> Spread:
@@ -136,37 +147,26 @@ def _enlarged(spread: Spread, num_seeds: int, num_rows: int, row_variance: RowVa
     )
 
 
-def _fewest_rows(
-    spread: Spread, num_seeds: int, promise: Promise, row_variance: RowVariance
-) -> int:
-    low, high = 1, _MOST_ROWS
-    while high - low > 1:
-        middle = math.isqrt(low * high) if high > 2 * low + 2 else (low + high) // 2
-        if promise.holds(_enlarged(spread, num_seeds, middle, row_variance)):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _enough_seeds(spread: Spread, promise: Promise) -> int:
-    """Those there are, or the fewest that leave the rows half of what may vary."""
-
-    def leave_half(num_seeds: int) -> bool:
-        only_seeds = max(0.0, spread.seed_part - spread.shared_part)
-        part = 2.0 * only_seeds * spread.num_seeds / num_seeds
-        alone = replace(
-            spread, num_seeds=num_seeds, seed_part=part, row_part=0.0, shared_part=0.0, skew=0.0
+def _leave_half(spread: Spread, promise: Promise, num_seeds: int) -> bool:
+    """Whether so many seeds alone would use up half of what the mean may vary, or less."""
+    only_seeds = max(0.0, spread.seed_part - spread.shared_part) * spread.num_seeds / num_seeds
+    return promise.holds(
+        Spread(
+            num_seeds=num_seeds,
+            num_rows=spread.num_rows,
+            seed_part=2.0 * only_seeds,
+            row_part=0.0,
+            shared_part=0.0,
         )
-        return promise.holds(alone)
+    )
 
-    low, high = spread.num_seeds, _MOST_SEEDS
-    if leave_half(spread.num_seeds):
-        return spread.num_seeds
-    while high - low > 1:
-        middle = (low + high) // 2
-        if leave_half(middle):
+
+def _first(is_enough: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest number in [low, high] that is enough, or else `high`; more is never worse."""
+    while low < high:
+        middle = min(math.isqrt(low * high), (low + high) // 2)
+        if is_enough(middle):
             high = middle
         else:
-            low = middle
-    return high
+            low = middle + 1
+    return low
