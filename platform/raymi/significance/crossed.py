@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-_MAX_DEVIATE = 37.0
-"""Normal deviates beyond have tails too small for a float: p is 0."""
+_MAX_DEVIATE = 26.0
+"""Of the normal distribution; a p-value beyond (1e-149) is 0. Student's t with one degree of
+freedom would be too large to square."""
 
 _NUM_HALVINGS = 60
 """To find a p-value; a deviate is then exact to 16 digits."""

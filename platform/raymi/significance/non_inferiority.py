@@ -27,7 +27,7 @@ MIN_SEEDS = 2
 _LARGEST_RATIO = 1e6
 """Of candidate to reference; where the search for a bound gives up."""
 
-_PRECISION = 1e-7
+_PRECISION = 1e-9
 """Of a bound, relative."""
 
 
@@ -229,29 +229,50 @@ def _ratio(candidate: float, reference: float) -> float:
 def _largest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
     """The smallest ratio of mean scores that is shown not to be exceeded."""
 
-    def is_shown(limit: float) -> bool:
-        return costs.mean_surplus(limit).lower_bound(confidence) >= 0.0
+    def surplus(limit: float) -> float:
+        return costs.mean_surplus(limit).lower_bound(confidence)
 
-    if not costs.reference.any() or not is_shown(_LARGEST_RATIO * max(1.0, ratio)):
+    if not costs.reference.any():
         return math.inf
-    low, high = ratio, _LARGEST_RATIO * max(1.0, ratio)
-    while high - low > _PRECISION * max(high, _PRECISION):
-        # Halving the logarithm first: the limit is seldom far from the ratio.
-        middle = math.sqrt(low * high) if high > 4.0 * low > 0.0 else (low + high) / 2.0
-        low, high = (low, middle) if is_shown(middle) else (middle, high)
-    return high
+    low, high = ratio, max(2.0 * ratio, 1.0)
+    while surplus(high) < 0.0:
+        low, high = high, 4.0 * high
+        if high > _LARGEST_RATIO * max(ratio, 1.0):
+            return math.inf
+    return _root(surplus, low, high)
 
 
 def _smallest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
     """The largest ratio of mean scores that is shown to be exceeded; 0: none is."""
 
-    def is_exceeded(limit: float) -> bool:
-        return costs.mean_surplus(limit).upper_bound(confidence) <= 0.0
+    def surplus(limit: float) -> float:
+        return costs.mean_surplus(limit).upper_bound(confidence)
 
-    if not costs.reference.any() or not is_exceeded(0.0):
+    if not costs.reference.any() or surplus(0.0) >= 0.0:
         return 0.0
-    low, high = 0.0, ratio
-    while high - low > _PRECISION * max(high, _PRECISION):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if is_exceeded(middle) else (low, middle)
-    return low
+    return _root(surplus, 0.0, ratio)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a rising function is 0, between a value below and one that is not.
+
+    False position with the Illinois rule (Dowell and Jarratt, BIT 11 (1971) 168): these functions
+    are almost straight, so it takes a few steps where halving takes dozens.
+    """
+    below, above = function(low), function(high)
+    if below >= 0.0:
+        return low
+    tolerance, kept = _PRECISION * (above - below), 0
+    while high - low > _PRECISION * high:
+        middle = (low * above - high * below) / (above - below)
+        value = function(middle)
+        if abs(value) <= tolerance:
+            return middle
+        # An end that is kept twice would be kept for ever: weigh it less.
+        if value < 0.0:
+            above /= 2.0 if kept > 0 else 1.0
+            low, below, kept = middle, value, 1
+        else:
+            below /= 2.0 if kept < 0 else 1.0
+            high, above, kept = middle, value, -1
+    return high
