@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from raymi.significance.interval import Interval, median_interval, paired_ratios, ratio_interval
+from raymi.significance.interval import (
+    Interval,
+    median_interval,
+    order_interval,
+    paired_ratios,
+    ratio_interval,
+)
 
 speeds = st.lists(st.floats(1.0, 1e6), min_size=1, max_size=40)
 
@@ -83,3 +89,36 @@ def test_the_distance_from_one_is_that_of_the_further_end():
 def test_there_is_no_median_of_nothing():
     with pytest.raises(ValueError, match="nothing"):
         median_interval([])
+
+
+def test_the_interval_by_order_is_that_of_scipys_quantile_test():
+    values = sample(25)
+
+    interval = order_interval(values)
+
+    theirs = stats.quantile_test(values, p=0.5).confidence_interval(0.95)
+    assert (interval.low, interval.high) == (theirs.low, theirs.high)
+    assert interval.median == np.median(values)
+
+
+@given(st.integers(6, 60))
+def test_the_interval_by_order_is_the_shortest_that_holds_the_median_often_enough(num_values):
+    interval = order_interval(range(num_values))
+
+    def coverage(rank):
+        return 1 - 2 * stats.binom.cdf(rank - 1, num_values, 0.5)
+
+    rank = int(interval.low) + 1
+    assert interval.high == num_values - rank
+    assert coverage(rank) >= 0.95 > coverage(rank + 1)
+
+
+def test_six_values_are_enough_for_an_interval_by_order_and_five_are_not():
+    assert order_interval([6.0, 1.0, 2.0, 5.0, 3.0, 4.0]) == Interval(3.5, 1.0, 6.0)
+    with pytest.raises(ValueError, match="5 values are too few"):
+        order_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def test_less_confidence_takes_fewer_values_and_a_narrower_interval():
+    assert order_interval([1.0, 2.0, 3.0], confidence=0.5) == Interval(2.0, 1.0, 3.0)
+    assert order_interval(range(41), confidence=0.5).low > order_interval(range(41)).low
