@@ -129,10 +129,13 @@ def advance(state: SweepState, event: Event) -> SweepState:
             # Another driver takes it up where the last one was killed, with all its runs.
             return replace(
                 state,
+                phase="starting",
                 num_settings=event.get("num_settings"),
                 planned=(),
                 running={},
                 stopped_by=None,
+                winner=None,
+                sentence=None,
             )
         case "probe_started":
             return replace(state, phase="probe", num_settings=event.get("num_settings"))
