@@ -8,13 +8,16 @@ the run, save, and leave if one of them was asked to.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
+from raymi.data.version import Split
 from raymi.errors import TrainingError
 from raymi.train.checkpoint_store import CheckpointStore
 from raymi.train.checkpoint_writer import persist
@@ -28,6 +31,7 @@ from raymi.train.plan import TrainPlan
 from raymi.train.precision import set_matmul_mode
 from raymi.train.record import RunRecord
 from raymi.train.row_choice import open_rows
+from raymi.train.row_scores import score_rows
 from raymi.train.scoring import Scorer
 from raymi.train.stepper import Stepper
 from raymi.train.throughput import Stopwatch, peak_memory_gib, synchronizer, warmup_steps
@@ -86,9 +90,7 @@ class Worker:
             total_steps=self.total_steps,
         )
         self.state = self.stepper.state
-        self.scorer = Scorer(
-            plan, self.stepper.inputs, rank=launcher.rank, world_size=launcher.world_size
-        )
+        self.scorer = self._scorer(Split.VALIDATION)
         self.council = Council(launcher.world_size, self.device)
         self.health = HealthWatch(self.spec.health)
         self.note = LeaveNote(Path(plan.run_dir))
@@ -274,17 +276,40 @@ class Worker:
 
     def _validate(self) -> dict[str, float]:
         """Metrics of the weights that would be kept now."""
+        with self._kept_weights() as model:
+            return self.scorer.score(model, self.device)
+
+    @contextmanager
+    def _kept_weights(self) -> Iterator[nn.Module]:
+        """The model with the weights that would be kept now, ready to be judged."""
         # The bare model: ranks may differ in their number of passes.
         model = self.state.model
         model.eval()
         if self.state.average is None:
-            return self.scorer.score(model, self.device)
+            yield model
+            return
         with self.state.average.applied():
-            metrics = self.scorer.score(model, self.device)
+            yield model
             self.stepper.network.forget_gathered()
-            return metrics
+
+    def _score_rows(self, split: Split) -> None:
+        scorer = self.scorer if split is self.scorer.split else self._scorer(split)
+        with self._kept_weights() as model:
+            scores = score_rows(scorer, model, self.device)
+        self.record.row_scores(split, scores)
+
+    def _scorer(self, split: Split) -> Scorer:
+        return Scorer(
+            self.plan,
+            self.stepper.inputs,
+            split,
+            rank=self.launcher.rank,
+            world_size=self.launcher.world_size,
+        )
 
     def _finish(self, metrics: dict[str, float]) -> None:
+        for split in self.plan.row_scores:
+            self._score_rows(split)
         weights = self.state.weights()
         memory = torch.tensor(peak_memory_gib(self.device), device=self.device)
         if self.launcher.world_size > 1:

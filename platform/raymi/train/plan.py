@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from raymi.data.preprocessing import Preprocessing
-from raymi.data.version import DatasetVersion
+from raymi.data.version import DatasetVersion, Split
 from raymi.models.architecture import Architecture
 from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
@@ -61,6 +61,9 @@ class TrainPlan(Record):
 
     teacher: Teacher | None = None
     """Who said it."""
+
+    row_scores: tuple[Split, ...] = ()
+    """Splits whose rows the final weights are judged on one by one; see `row_scores.py`."""
 
     report_interval_s: float = 1.0
     """Least time between two reports of metrics, each of which waits for the controller's next

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from raymi.accelerators.inventory import DeviceFacts, describe_device
 from raymi.accelerators.meters.choice import open_meter
 from raymi.accelerators.rates import rate
 from raymi.data.preprocessing import NextByteTarget
+from raymi.data.version import Split
 from raymi.models.catalog import build_model
 from raymi.specs.distillation import DistillationSpec
 from raymi.specs.precision import Precision
@@ -28,6 +30,7 @@ from raymi.train.checkpoint import write_tensors
 from raymi.train.checkpoint_store import CheckpointStore
 from raymi.train.checkpoint_writer import CheckpointWriter, persist
 from raymi.train.criterion import Criterion
+from raymi.train.evaluation_rows import EvaluationRows
 from raymi.train.events import EVENTS_FILE, EventLog
 from raymi.train.failure import Reason
 from raymi.train.flops import flops_per_sample
@@ -37,10 +40,10 @@ from raymi.train.matmul_rate import measured_tflops
 from raymi.train.outcome import MODEL_FILE, OUTCOME_FILE, Outcome
 from raymi.train.parity import probe
 from raymi.train.plan import TrainPlan
+from raymi.train.row_scores import save_row_scores
 from raymi.train.state import seed_everything
 from raymi.train.telemetry import TelemetryRecorder, rank_file
 from raymi.train.throughput import peak_memory_gib, warmup_steps
-from raymi.train.validation_rows import ValidationRows
 
 
 class RunRecord:
@@ -82,7 +85,7 @@ class RunRecord:
             environment=recorded_environment(os.environ),
         )
 
-    def flops(self, rows: ValidationRows) -> None:
+    def flops(self, rows: EvaluationRows) -> None:
         """Count the operations of one row, on the chief, with tensors that have no memory.
 
         Validation rows, because they are at hand whatever way the training rows come.
@@ -153,6 +156,16 @@ class RunRecord:
             ),
         )
         self.log("parity", **report.model_dump(mode="json"))
+
+    def row_scores(self, split: Split, scores: dict[str, np.ndarray]) -> None:
+        """Write down what the final weights got right and wrong, on the chief.
+
+        Raises:
+            TrainingError: It cannot be written, and patience has ended.
+        """
+        if self._is_chief:
+            patience_s = self._plan.spec.checkpoint.storage_patience_s
+            persist(lambda: save_row_scores(self._run_dir, split, scores), patience_s)
 
     def finish(
         self,

@@ -1,4 +1,4 @@
-"""Every worker scores its own validation rows, and together they score each row once."""
+"""Every worker scores its own rows, and together they score each row once."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from raymi.data.loading import load_split
 from raymi.data.version import Split
 from raymi.specs.rows import RowSourceName
 from raymi.train.encoded_rows import TARGETS, encode_rows
-from raymi.train.validation_rows import ValidationRows
+from raymi.train.evaluation_rows import EvaluationRows
 from tests.contract.row_source_contract import make_plan
 
 
@@ -22,7 +22,7 @@ def plan(tmp_path_factory):
 def test_the_shares_together_are_the_split_in_the_order_of_the_source(plan, num_workers):
     table = load_split(Path(plan.dataset_dir), plan.dataset, Split.VALIDATION)
     expected = encode_rows(plan.preprocessing, table)
-    rows = ValidationRows(plan)
+    rows = EvaluationRows(plan, Split.VALIDATION)
 
     batches = [
         {TARGETS: batch.targets.clone()} | {n: a.clone() for n, a in batch.arrays.items()}
@@ -36,7 +36,7 @@ def test_the_shares_together_are_the_split_in_the_order_of_the_source(plan, num_
 
 
 def test_shares_differ_by_one_row_at_most_and_every_row_counts(plan):
-    rows = ValidationRows(plan)
+    rows = EvaluationRows(plan, Split.VALIDATION)
 
     weights = [
         sum(float(batch.weights.sum()) for batch in rows.batches(rank, 3, 4)) for rank in range(3)
@@ -47,7 +47,7 @@ def test_shares_differ_by_one_row_at_most_and_every_row_counts(plan):
 
 
 def test_more_workers_than_rows_leave_some_without(plan):
-    rows = ValidationRows(plan)
+    rows = EvaluationRows(plan, Split.VALIDATION)
     num_workers = rows.num_rows + 1
 
     assert list(rows.batches(num_workers - 1, num_workers, 4)) == []

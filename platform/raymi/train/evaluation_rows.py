@@ -1,7 +1,8 @@
-"""Validation rows from memory-mapped shards, each worker its own share; the split is not copied."""
+"""Rows to judge by, from memory-mapped shards, each worker its own share; nothing is copied."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,13 +16,20 @@ from raymi.train.batch import Batch
 from raymi.train.encoded_rows import TARGETS, columns_read, encode_rows
 from raymi.train.plan import TrainPlan
 
+MAX_PASS_ROWS = 1024
+"""Rows in one forward pass, at most."""
 
-class ValidationRows:
-    """The validation split of a run, in the order of the source."""
+MAX_PASS_BYTES = 1 << 16
+"""Bytes of text in one; each has 256 outputs, 64 MiB in all."""
 
-    def __init__(self, plan: TrainPlan) -> None:
-        self.num_rows = plan.dataset.num_rows(Split.VALIDATION)
+
+class EvaluationRows:
+    """One split of a run's dataset, in the order of the source."""
+
+    def __init__(self, plan: TrainPlan, split: Split) -> None:
+        self.num_rows = plan.dataset.num_rows(split)
         self._plan = plan
+        self._split = split
         self._opened: tuple[range, ShardedArrays] | None = None
 
     def batches(self, rank: int, num_workers: int, rows_per_batch: int) -> Iterator[Batch]:
@@ -33,7 +41,7 @@ class ValidationRows:
             IntegrityError: A shard is damaged.
             DataError: A target is missing or unknown.
         """
-        share = _share(self.num_rows, rank, num_workers)
+        share = share_of(self.num_rows, rank, num_workers)
         if self._opened is None or self._opened[0] != share:
             self._opened = share, self._open(share)
         arrays = self._opened[1]
@@ -50,13 +58,38 @@ class ValidationRows:
             targets = room.pop(TARGETS)
             yield Batch(room, targets, weights[: len(rows)])
 
+    def passes(self, rank: int, num_workers: int) -> Iterator[Batch]:
+        """One worker's share in forward passes, as many as every other worker's.
+
+        A sharded network gathers its weights in each pass, which takes everybody. Passes beyond
+        the share have rows of weight 0.
+
+        Raises:
+            IntegrityError: A shard is damaged.
+            DataError: A target is missing or unknown.
+        """
+        longest = max((f.max_bytes for f in self._plan.preprocessing.bytes_features), default=1)
+        rows_per_pass = max(1, min(MAX_PASS_ROWS, MAX_PASS_BYTES // longest))
+        largest_share = len(share_of(self.num_rows, 0, num_workers))
+        num_left = math.ceil(largest_share / rows_per_pass)
+        last: Batch | None = None
+        for batch in self.batches(rank, num_workers, rows_per_pass):
+            last, num_left = batch, num_left - 1
+            yield batch
+        if num_left and last is None:
+            # No rows of its own: those of the first worker, whose share is never smaller.
+            last = next(self.batches(0, num_workers, rows_per_pass))
+        while num_left and last is not None:
+            num_left -= 1
+            yield Batch(last.arrays, last.targets, torch.zeros_like(last.weights))
+
     def _open(self, share: range) -> ShardedArrays:
         """The share's part of each shard, encoded."""
         preprocessing = self._plan.preprocessing
         shards = open_shards(
             Path(self._plan.dataset_dir),
             self._plan.dataset,
-            Split.VALIDATION,
+            self._split,
             columns=columns_read(preprocessing),
         )
         parts = []
@@ -71,7 +104,8 @@ class ValidationRows:
         return ShardedArrays([encode_rows(preprocessing, part) for part in parts])
 
 
-def _share(num_rows: int, rank: int, num_workers: int) -> range:
+def share_of(num_rows: int, rank: int, num_workers: int) -> range:
+    """The rows of one worker; the first workers have one more where it does not come out even."""
     small, num_larger = divmod(num_rows, num_workers)
     start = rank * small + min(rank, num_larger)
     return range(start, start + small + (rank < num_larger))
