@@ -73,6 +73,6 @@ def _line(columns: Sequence[Column], cells: Sequence[str], text: str) -> str:
 
 def _is_numeric(column: Column) -> bool:
     return all(
-        cell in ("", ABSENT) or cell.translate(str.maketrans("", "", ",.+-e%")).isdigit()
+        cell in ("", ABSENT) or cell.translate(str.maketrans("", "", ",.+-e%~")).isdigit()
         for cell in column.cells
     )
