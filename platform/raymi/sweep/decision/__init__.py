@@ -1,0 +1,1 @@
+"""Who wins a sweep and why: a pure function of the evidence."""
