@@ -105,6 +105,17 @@ def run_of(spec: SweepSpec, setting: Setting, *, seed: int | None = None) -> Tra
     return run if seed is None else run.model_copy(update={"seed": seed})
 
 
+def learn_alike_but_for_batch(spec: SweepSpec, setting: Setting, other: Setting) -> bool:
+    """Whether two settings differ only in how work is cut and in the global batch, with the
+    learning rate that follows from it by the rule of the sweep."""
+    documents = [_learning(run_of(spec, one)) for one in (setting, other)]
+    for document in documents:
+        document["batch"].pop("global_batch_size")
+        if spec.rule is not None:
+            document["optimizer"].pop("learning_rate")
+    return documents[0] == documents[1]
+
+
 def _setting(index: int, point: dict[str, JsonValue], run: TrainSpec, numerics: str) -> Setting:
     num_workers = run.resources.max_workers
     return Setting(
@@ -158,10 +169,15 @@ def _value(document: dict[str, Any], path: str) -> Any:
 
 
 def _digest(run: TrainSpec) -> str:
+    return hashlib.sha256(json.dumps(_learning(run), sort_keys=True).encode()).hexdigest()
+
+
+def _learning(run: TrainSpec) -> dict[str, Any]:
+    """A run without what only cuts its work."""
     document = run.to_document()
     for section in _SYSTEM_SECTIONS:
         document.pop(section)
     for section, fields in _SYSTEM_FIELDS.items():
         for field in fields:
             document[section].pop(field)
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return document

@@ -4,7 +4,7 @@ import pytest
 
 from raymi.specs.loading import parse_spec
 from raymi.specs.sweep import SweepSpec
-from raymi.sweep.setting import list_settings, run_of
+from raymi.sweep.setting import learn_alike_but_for_batch, list_settings, run_of
 
 RUN = """
 kind: sweep
@@ -95,3 +95,19 @@ def test_ties_prefer_safe_arithmetic_then_fewer_workers_then_less_memory():
     assert shapes[:5] == [
         ("fp32", 1, 8), ("fp32", 1, 32), ("fp32", 2, 8), ("fp32", 2, 32), ("bf16", 1, 8),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mode", "space", "are_alike"),
+    [
+        ("scaled", "{batch.global_batch_size: [64, 128]}", True),
+        ("scaled", "{batch.global_batch_size: [128], precision: [fp32, bf16]}", False),
+        ("retuned", "{batch.global_batch_size: [128], optimizer.learning_rate: [1e-3]}", True),
+        ("retuned", "{batch.global_batch_size: [64], optimizer.learning_rate: [1e-3, 2e-3]}", False),
+    ],
+)  # fmt: skip
+def test_settings_learn_alike_if_only_the_batch_and_its_rule_differ(mode, space, are_alike):
+    spec = sweep(space, f"batch_mode: {mode}")
+    settings, _ = list_settings(spec)
+
+    assert learn_alike_but_for_batch(spec, settings[0], settings[1]) is are_alike
