@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_serializer
 
 from raymi.store.record import Record
 from raymi.sweep.setting import Setting
@@ -117,6 +117,12 @@ class RowScores(Record):
 
     brier: tuple[float, ...] | None = None
     """Classification: sum over classes of (probability - truth) squared."""
+
+    @field_serializer("score", "count", when_used="json-unless-none")
+    def _without_fractions(self, values: tuple[float, ...]) -> list[float | int]:
+        """Rights, wrongs and bytes are whole: a point and a zero for each would double a file."""
+        are_whole = all(value.is_integer() for value in values)
+        return [int(value) for value in values] if are_whole else list(values)
 
 
 class Purpose(StrEnum):
