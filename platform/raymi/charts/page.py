@@ -103,6 +103,9 @@ class Page:
     sections: Sequence[Section] = ()
     """The rest."""
 
+    lead: str = ""
+    """What it all comes to, in a sentence or two between title and subtitle."""
+
 
 def render(page: Page) -> str:
     """The page as HTML that is well-formed XML too. All text is escaped."""
@@ -115,6 +118,8 @@ def render(page: Page) -> str:
         tag("style", stylesheet()),
     )
     body = tag("h1", escape(page.title))
+    if page.lead:
+        body += tag("p", escape(page.lead), class_="lead")
     if page.subtitle:
         body += tag("p", escape(page.subtitle), class_="soft")
     if page.tiles:

@@ -20,6 +20,9 @@ from raymi.charts.plane import Axis, Plane, extent, plane
 from raymi.charts.quantities import quantity
 
 _RADIUS = 4.5
+_BOLD = 1.1
+"""How much wider bold type is."""
+
 _Box = tuple[float, float, float, float]
 
 
@@ -42,6 +45,9 @@ class LabelledPoint:
     y_interval: tuple[float, float] | None = None
     """Likewise for `y`."""
 
+    is_key: bool = False
+    """Whether its label gets a place before all others, and is bold."""
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -61,7 +67,11 @@ class Group:
     other groups may lie on it."""
 
     like: int | None = None
-    """Index of a group whose colour it shares: a line fitted to that group's points."""
+    """Index of a group whose colour and sign it shares, without a place in the legend: a line
+    fitted to that group's points."""
+
+    is_hollow: bool = False
+    """Whether signs are only outlines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +104,19 @@ def scatter_plot(chart: ScatterPlot) -> Svg:
     everything = [corner for point in points for corner in _corners(point)]
     on = plane(everything, (chart.x, chart.y), top=top, padding=8)
     body = head + on.axes()
-    signs, labels = "", []
+    signs = ""
+    labels: list[tuple[LabelledPoint, float, float]] = []
     for group, style in zip(chart.groups, styles, strict=True):
         shown = [p for p in group.points if chart.x.can_show(p.x) and chart.y.can_show(p.y)]
         if group.is_joined:
             body += _line([(on.x(point.x), on.y(point.y)) for point in shown], style)
         for point in shown:
             x, y = on.x(point.x), on.y(point.y)
-            labels.append((point.label, x, y))
+            labels.append((point, x, y))
             if group.has_signs:
                 what = f"{point.label or group.name}: {_coordinates(point, chart)}"
-                sign = _whiskers(point, chart, on, style) + _sign(x, y, style)
+                sign = _sign(x, y, style, is_hollow=group.is_hollow)
+                sign = _whiskers(point, chart, on, style) + sign
                 signs += tag("g", tag("title", escape(what)), sign)
     body += signs + _labels(labels, on)
     return drawing(title=chart.title, description=_describe(chart), body=body, height=on.bottom)
@@ -153,9 +165,9 @@ def _line(points: Sequence[tuple[float, float]], index: int) -> str:
     return tag("path", d=path, class_=f"line {colour(index)}", stroke_dasharray=dash(index))
 
 
-def _sign(x: float, y: float, index: int) -> str:
+def _sign(x: float, y: float, index: int, *, is_hollow: bool = False) -> str:
     """Circle, square, triangle, diamond in turn: groups differ by more than their colour."""
-    class_, r = f"fill {colour(index)}", _RADIUS
+    class_, r = f"{'line' if is_hollow else 'fill'} {colour(index)}", _RADIUS
     match index % 4:
         case 0:
             return tag("circle", cx=x, cy=y, r=r, class_=class_)
@@ -168,20 +180,24 @@ def _sign(x: float, y: float, index: int) -> str:
     return tag("path", d=d, class_=class_)
 
 
-def _labels(points: Sequence[tuple[str, float, float]], on: Plane) -> str:
-    """Each label right, left, above or below its point: the first place that is free, or none."""
+def _labels(points: Sequence[tuple[LabelledPoint, float, float]], on: Plane) -> str:
+    """Each label right, left, above or below its point: the first place that is free, or none.
+    One that matters may also be at a corner."""
     taken: list[_Box] = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in points]
     within = (on.x.start - 8, on.y.end - 2, on.x.end + 12, on.y.start)
     written = ""
-    for text, x, y in points:
-        width = text_width(text)
+    for point, x, y in sorted(points, key=lambda one: not one[0].is_key):
+        width = text_width(point.label) * (_BOLD if point.is_key else 1.0)
         corners = [(x + 8, y - 6), (x - 8 - width, y - 6), (x - width / 2, y - 20),
                    (x - width / 2, y + 7)]  # fmt: skip
-        for left, upper in corners if text else []:
+        if point.is_key:
+            corners += [(left, y + down) for down in (-20, 7, 20) for left in (x - width, x)]
+        for left, upper in corners if point.label else []:
             box = (left, upper, left + width, upper + 12)
             if _is_inside(box, within) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                written += label(text, x=left, y=upper + 10, class_="name")
+                class_ = "name key" if point.is_key else "name"
+                written += label(point.label, x=left, y=upper + 10, class_=class_)
                 break
     return written
 

@@ -31,6 +31,7 @@ font-variant-numeric:tabular-nums;overflow:visible}
 .chart text{fill:var(--soft)}
 .chart .title{fill:var(--ink);font-size:13px;font-weight:600}
 .chart .name{fill:var(--ink)}
+.chart .key{font-weight:600}
 .chart .name,.chart .halo{paint-order:stroke;stroke:var(--ground);stroke-width:3px;
 stroke-linejoin:round}
 .chart .grid{stroke:var(--grid)}
@@ -53,6 +54,7 @@ color:var(--ink);font:15px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;line-height:1.25;margin:0;overflow-wrap:anywhere}
 h2{font-size:1.1rem;margin:36px 0 12px}
 p{margin:4px 0;max-width:75ch}
+.lead{font-size:1.05rem;margin:10px 0}
 .soft,.note{color:var(--soft);max-width:none}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:10px;
 margin:22px 0 0}
@@ -65,7 +67,8 @@ line-height:1.3;overflow-wrap:anywhere}
 .alarm{color:var(--alarm)}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,420px),1fr));
 gap:28px 36px}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto;margin-top:14px}
+.charts+p{margin-top:14px}
 table{border-collapse:collapse;font-size:.87rem;font-variant-numeric:tabular-nums;width:100%}
 caption{text-align:left;color:var(--soft);padding-bottom:4px}
 th,td{text-align:left;vertical-align:top;padding:5px 14px 5px 0;border-bottom:1px solid var(--grid)}

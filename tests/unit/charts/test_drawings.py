@@ -245,3 +245,23 @@ def test_a_line_without_signs_may_share_the_colour_of_the_points_it_was_fitted_t
     assert line.get("class") == "line c0"
     assert len(list(root.iter(f"{SVG}circle"))) == 3  # Two points and the legend.
     assert "fit" not in texts(root)
+
+
+def test_a_key_label_is_placed_first_and_in_bold():
+    crowd = [LabelledPoint(1.0 + i / 1000, 1.0, f"point {i}") for i in range(20)]
+    key = LabelledPoint(1.02, 1.0, "the winner", is_key=True)
+
+    root = parsed(scatter_plot(ScatterPlot("t", X, Y, [Group("g", [*crowd, key])])))
+
+    (bold,) = [t for t in root.iter(f"{SVG}text") if "key" in t.get("class", "")]
+    assert bold.text == "the winner"
+
+
+def test_hollow_signs_are_outlines():
+    groups = [Group("a", [LabelledPoint(1, 1)]),
+              Group("a", [LabelledPoint(2, 2)], like=0, is_hollow=True)]  # fmt: skip
+
+    root = parsed(scatter_plot(ScatterPlot("t", X, Y, groups)))
+
+    classes = [circle.get("class") for circle in root.iter(f"{SVG}circle")]
+    assert classes == ["fill c0", "line c0"]
