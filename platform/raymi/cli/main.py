@@ -6,7 +6,17 @@ import sys
 
 import typer
 
-from raymi.cli import baselines, bench, cluster, data, models, serving, specs, sweeps
+from raymi.cli import (
+    baselines,
+    bench,
+    cluster,
+    data,
+    models,
+    receipts,
+    serving,
+    specs,
+    sweeps,
+)
 from raymi.cli.output import print_error
 from raymi.errors import RaymiError
 
@@ -17,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (specs, data, sweeps, models, serving, bench, baselines, cluster):
+for _module in (specs, data, sweeps, receipts, models, serving, bench, baselines, cluster):
     _module.register(app)
 
 

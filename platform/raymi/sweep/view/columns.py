@@ -13,7 +13,7 @@ ABSENT = "-"
 """Stands for what is not known."""
 
 _GAP = "  "
-_NARROWEST_TEXT = 28
+_NARROWEST_TEXT = 34
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from raymi.specs.precision import SAFEST_FIRST, Precision
 from raymi.specs.sweep import GLOBAL_BATCH, LEARNING_RATE, MICRO_BATCH, Objective, SweepSpec
 from raymi.sweep.evidence import Evidence
 from raymi.sweep.setting import Setting
-from raymi.sweep.verdicts import Costs, Decision, QualityTest, Timing, Verdict
+from raymi.sweep.verdicts import Costs, Decision, QualityTest, Standing, Timing, Verdict
 from raymi.sweep.view.columns import ABSENT
 
 _HEADERS = {
@@ -29,6 +30,9 @@ _RESOLVED = {
     "resources.num_workers": "num_workers",
 }
 """Paths whose value every setting has, the reference outside of the space included."""
+
+OUT = (Standing.REJECTED, Standing.FAILED, Standing.INFEASIBLE, Standing.UNKNOWN)
+"""Where settings stand that could not win."""
 
 OBJECTIVES = {
     Objective.SAMPLES_PER_S: "samples/s",
@@ -85,6 +89,23 @@ class Facts:
     def swept(self) -> tuple[Swept, ...]:
         """The dimensions of the space, in its order."""
         return list_swept(self.evidence)
+
+    @cached_property
+    def precisions(self) -> tuple[Precision, ...]:
+        """Those of the settings, the safest first."""
+        used = {setting.precision for setting in self.evidence.settings}
+        return tuple(precision for precision in SAFEST_FIRST if precision in used)
+
+    def is_out(self, index: int) -> bool:
+        """Whether a setting could not win, however good it looks."""
+        verdict = self.verdicts.get(index)
+        return verdict is not None and verdict.standing in OUT
+
+    @property
+    def wants_target(self) -> bool:
+        """Whether anybody asked what it costs to get to a target."""
+        is_objective = self.spec.objective is Objective.COST_TO_TARGET
+        return is_objective or self.spec.quality.target is not None
 
     @property
     def reference(self) -> Setting:

@@ -8,12 +8,13 @@ from raymi.sweep.decision.contest import enter
 from raymi.sweep.decision.feasibility import obstacle_to_run
 from raymi.sweep.decision.speed import list_timings
 from raymi.sweep.evidence import Evidence
-from raymi.sweep.verdicts import Decision, Finding, Standing, Timing
+from raymi.sweep.verdicts import Costs, Decision, Finding, Standing, Timing
 from raymi.sweep.view.columns import ABSENT, Column, text_table
 from raymi.sweep.view.facts import Facts, Swept, list_swept
 from raymi.sweep.view.spending import read_books, spending_sentence
 
-_LEGEND = "* winner, + nothing beats it in every respect, ~ predicted from another batch size"
+_LEGEND = "* winner, + nothing beats it in every respect"
+_PREDICTED = ", ~ predicted from another batch size"
 
 
 def format_probe(evidence: Evidence) -> str:
@@ -73,7 +74,7 @@ def format_front(evidence: Evidence, decision: Decision) -> str:
 def format_decision(evidence: Evidence, decision: Decision) -> str:
     """Every setting with what became of it; then why, what it cost, and what else was seen."""
     facts = Facts(evidence, decision)
-    order = _by_standing(facts)
+    order = by_standing(facts)
     table = text_table(
         [
             Column("", [_mark(facts, index) for index in order]),
@@ -84,8 +85,9 @@ def format_decision(evidence: Evidence, decision: Decision) -> str:
             Column("why", [_verdict(facts, index, lambda v: v.why) for index in order]),
         ]
     )
-    return "\n".join([table, _LEGEND, "", decision.sentence,
-                      spending_sentence(read_books(evidence)), *notes(facts)])  # fmt: skip
+    legend = _LEGEND + _PREDICTED * any(costs.is_predicted for costs in decision.costs)
+    spent = spending_sentence(read_books(evidence))
+    return "\n".join([table, legend, "", decision.sentence, spent, *notes(facts)])
 
 
 def notes(facts: Facts) -> list[str]:
@@ -113,7 +115,7 @@ def notes(facts: Facts) -> list[str]:
 _ORDER = list(Standing)
 
 
-def _by_standing(facts: Facts) -> list[int]:
+def by_standing(facts: Facts) -> list[int]:
     """The winner first, then as they ended; of each, the fastest first."""
 
     def key(index: int) -> tuple[int, float, int]:
@@ -160,18 +162,19 @@ def _speed_columns(timings: Sequence[Timing | None]) -> list[Column]:
 
 def _cost_columns(facts: Facts, order: Sequence[int]) -> list[Column]:
     costs = [facts.costs_of(index) for index in order]
+    wants_target = facts.wants_target
     return [
         Column("GiB", [_number(one.peak_memory_gib, ".2f") for one in costs]),
         Column(facts.evidence.metric, [facts.metric_text(one.quality) for one in costs]),
-        Column("s to target", [_to_target(one.cost_to_target_s, one.is_predicted)
-                               for one in costs], is_optional=True),
+        Column("s to target", [_to_target(one) if wants_target else ABSENT for one in costs],
+               is_optional=True),
         Column("J a run", [amount(one.energy_j) for one in costs], is_optional=True),
         Column("money", [amount(one.money) for one in costs], is_optional=True),
     ]  # fmt: skip
 
 
-def _to_target(seconds: float | None, is_predicted: bool) -> str:
-    return amount(seconds) + "~" * (seconds is not None and is_predicted)
+def _to_target(costs: Costs) -> str:
+    return amount(costs.cost_to_target_s) + "~" * costs.is_predicted
 
 
 def _speed(timing: Timing | None) -> float:
