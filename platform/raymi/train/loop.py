@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 
@@ -310,6 +311,9 @@ class Worker:
     def _finish(self, metrics: dict[str, float]) -> None:
         for split in self.plan.row_scores:
             self._score_rows(split)
+        noise = self.stepper.noise_scale()
+        if noise is not None:
+            self.record.log("noise_scale", **asdict(noise))
         weights = self.state.weights()
         memory = torch.tensor(peak_memory_gib(self.device), device=self.device)
         if self.launcher.world_size > 1:

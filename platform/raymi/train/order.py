@@ -201,5 +201,11 @@ def step_cut(plan: TrainPlan, *, rank: int, num_workers: int) -> StepCut:
     )
 
 
+def num_passes(plan: TrainPlan, *, num_workers: int) -> int:
+    """Micro-batches of each worker in a whole step."""
+    cut = step_cut(plan, rank=0, num_workers=num_workers)
+    return cut.share(cut.global_batch_size) // cut.micro_batch_size
+
+
 def _generator(seeds: np.random.SeedSequence) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(seeds))

@@ -65,6 +65,9 @@ class TrainPlan(Record):
     row_scores: tuple[Split, ...] = ()
     """Splits whose rows the final weights are judged on one by one; see `row_scores.py`."""
 
+    measures_noise: bool = False
+    """Whether to measure how noisy gradients are; see `noise_scale.py`. Training is the same."""
+
     report_interval_s: float = 1.0
     """Least time between two reports of metrics, each of which waits for the controller's next
     look. 0 where a scheduler judges every epoch."""

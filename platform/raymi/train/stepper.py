@@ -20,7 +20,9 @@ from raymi.train.batch import Batch, Step
 from raymi.train.criterion import Criterion
 from raymi.train.inputs import DeviceInputs
 from raymi.train.network import wrap
+from raymi.train.noise_scale import NoiseMeter, NoiseScale
 from raymi.train.optimizer import learning_rate, set_learning_rate
+from raymi.train.order import num_passes
 from raymi.train.plan import TrainPlan
 from raymi.train.precision import compute_context
 from raymi.train.state import build_state, seed_step
@@ -83,6 +85,8 @@ class Stepper:
         self._world_size = world_size
         self._total_steps = total_steps
         self._group = group
+        self._num_passes = num_passes(plan, num_workers=world_size)
+        self._noise = self._build_meter(plan)
 
     def wrap(self) -> None:
         """Compile and replicate; once, after the state was restored, and on all workers."""
@@ -92,6 +96,8 @@ class Stepper:
             device=self._device,
             world_size=self._world_size,
             group=self._group,
+            # With several micro-batches, the first is over before anything is averaged.
+            listener=self._noise.hear if self._noise and self._num_passes == 1 else None,
         )
 
     def step(self, step: Step) -> StepLoss:
@@ -107,12 +113,23 @@ class Stepper:
         self.state.optimizer.zero_grad(set_to_none=True)
         num_elements = self._num_elements(step)
         loss_sum = torch.zeros((), device=self._device)
+        noise = self._noise
+        if noise is not None and not noise.starts(self.state.step, step.num_rows):
+            noise = None
         for index, batch in enumerate(step.batches):
             is_last = index + 1 == len(step.batches)
             with self.network.synchronising(wanted=is_last):
                 loss_sum += self._backward(batch, num_elements)
-        self._update()
+            if noise is not None and index == 0:
+                self._measure(noise, batch, num_elements)
+        self._update(noise)
         return StepLoss(loss_sum, num_elements)
+
+    def noise_scale(self) -> NoiseScale | None:
+        """What the steps so far say about noise, if they were measured; all workers call it."""
+        if self._noise is None:
+            return None
+        return self._noise.result(world_size=self._world_size, group=self._group)
 
     def _backward(self, batch: Batch, num_elements: float) -> Tensor:
         with compute_context(self._spec.precision, self._device):
@@ -134,14 +151,38 @@ class Stepper:
             own = total.item()
         return max(own, 1.0)
 
-    def _update(self) -> None:
+    def _build_meter(self, plan: TrainPlan) -> NoiseMeter | None:
+        """None where no gradient of fewer rows than all is ever whole."""
+        has_parts = self._num_passes > 1 or self._world_size > 1
+        if not plan.measures_noise or self.state.is_sharded or not has_parts:
+            return None
+        return NoiseMeter(global_batch_size=plan.spec.batch.global_batch_size, device=self._device)
+
+    def _measure(self, noise: NoiseMeter, batch: Batch, num_elements: float) -> None:
+        """Tell the meter about the first micro-batch, before the gradients of others are added."""
+        own = self.criterion.num_elements([batch])
+        # The scale of fp16's losses is on the device, and stays there.
+        loss_scale = self.state.scaler.scale(torch.ones((), device=self._device))
+        noise.small(
+            self._gradients(),
+            num_rows=float(batch.weights.sum()) if own > 0 else 0.0,
+            scale=num_elements / (self._world_size * max(own, 1.0)) / loss_scale,
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        parameters = self.state.model.parameters()
+        return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+    def _update(self, noise: NoiseMeter | None) -> None:
         """Clip and step; a step whose gradients are not finite is left out."""
         scaler, optimizer = self.state.scaler, self.state.optimizer
-        if self._spec.optimizer.max_gradient_norm is not None:
+        max_norm = self._spec.optimizer.max_gradient_norm
+        if max_norm is not None or noise is not None:
             scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(
-                self.state.model.parameters(), self._spec.optimizer.max_gradient_norm
-            )
+        if noise is not None:
+            noise.large(self._gradients())
+        if max_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self.state.model.parameters(), max_norm)
             # On an accelerator looking would stall it; there the next meeting finds the damage.
             if self._device.type == "cpu" and not scaler.is_enabled():
                 if not torch.isfinite(norm):

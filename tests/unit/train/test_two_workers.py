@@ -14,11 +14,15 @@ from raymi.data.version import Split
 from raymi.models.architecture import Architecture
 from raymi.specs.rows import RowSourceName
 from raymi.specs.train import TrainSpec
+from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.launcher import SingleProcessLauncher
 from raymi.train.loop import train_worker
+from raymi.train.noise_scale import NoiseMeter
 from raymi.train.outcome import MODEL_FILE
 from raymi.train.plan import TrainPlan
+from raymi.train.row_choice import open_rows
 from raymi.train.row_scores import load_row_scores
+from raymi.train.stepper import Stepper
 
 WORKER = """
 import sys
@@ -28,6 +32,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
+from raymi.train.events import EVENTS_FILE, read_events
 from raymi.train.launcher import TorchrunLauncher
 from raymi.train.loop import train_worker
 from raymi.train.plan import TrainPlan
@@ -61,6 +66,7 @@ def step_through(plan, world_size, rank, group):
 for argument in sys.argv[1:]:
     plan = TrainPlan.load(Path(argument))
     train_worker(plan, launcher)
+    plan = plan.model_copy(update={"measures_noise": False})
     for name, weights in (
         ("no-group", step_through(plan, 1, 0, None)),
         ("own-group", step_through(plan, 1, 0, alone)),
@@ -70,18 +76,27 @@ for argument in sys.argv[1:]:
             save_file(weights, f"{plan.run_dir}/{name}.{launcher.rank}.safetensors")
 """
 
+ONE_PASS = {"batch": {"global_batch_size": 16, "micro_batch_size": 8}}
+
 SETTINGS: dict[str, tuple[str, dict[str, object]]] = {
     "ddp": ("shape", {}),
     "compressed": ("shape", {"parallelism": {"gradient_compression": "bf16"}}),
     "fsdp": ("price", {"parallelism": {"strategy": "fsdp"}, "optimizer": {"ema_decay": 0.9}}),
     "text": ("note", {}),
+    # One micro-batch for each worker: noise is heard while gradients are averaged.
+    "single_pass": ("shape", ONE_PASS),
+    "single_pass_compressed": (
+        "shape",
+        {**ONE_PASS, "parallelism": {"gradient_compression": "bf16"}},
+    ),
+    "single_pass_sharded": ("shape", {**ONE_PASS, "parallelism": {"strategy": "fsdp"}}),
 }
 
 
 def plan_of(finished, run_dir: Path, **settings: object) -> TrainPlan:
     run_dir.mkdir()
     network = finished.result.architecture
-    changes = {"resources": {"num_workers": 2}, "epochs": 2, **settings}
+    changes = {"resources": {"num_workers": 2}, "epochs": 3, **settings}
     plan = TrainPlan(
         run_id=run_dir.name,
         run_dir=str(run_dir),
@@ -98,6 +113,7 @@ def plan_of(finished, run_dir: Path, **settings: object) -> TrainPlan:
         micro_batch_size=8,
         row_source=RowSourceName.MEMORY_MAP,
         row_scores=(Split.VALIDATION, Split.TEST),
+        measures_noise=True,
     )
     plan.save(run_dir / "plan.json")
     return plan
@@ -105,7 +121,10 @@ def plan_of(finished, run_dir: Path, **settings: object) -> TrainPlan:
 
 @pytest.fixture(scope="module")
 def runs(make_run, tmp_path_factory) -> dict[str, TrainPlan]:
-    """Each setting trained by two workers, and stepped through in groups of one and two."""
+    """Each setting trained by two workers, and stepped through in groups of one and two.
+
+    Noise is measured while it is trained, and not while it is stepped through.
+    """
     directory = tmp_path_factory.mktemp("two")
     plans = {
         name: plan_of(make_run(target), directory / name, **settings)
@@ -176,3 +195,59 @@ def test_a_worker_that_computes_alone_gets_the_weights_of_a_run_of_one(alone, gr
         weights = load_file(path)
         for name, tensor in trained.items():
             assert np.allclose(weights[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def noise_events(plan: TrainPlan) -> list[dict[str, float]]:
+    events = read_events(Path(plan.run_dir) / EVENTS_FILE)
+    return [event for event in events if event["event"] == "noise_scale"]
+
+
+def mean_squares(plan: TrainPlan) -> tuple[float, float]:
+    """Of the gradients of both workers' first micro-batches and of whole steps, by one worker."""
+    batch_size = plan.spec.batch.global_batch_size
+    rows = open_rows(plan, rank=0, num_workers=1)
+    total_steps = rows.steps_per_epoch * plan.spec.epochs
+    device = torch.device("cpu")
+    stepper = Stepper(plan, device=device, rank=0, world_size=1, total_steps=total_steps)
+    stepper.wrap()
+    meter = NoiseMeter(global_batch_size=batch_size, device=device)
+    small, large = [], []
+    for number in range(total_steps):
+        epoch, first = divmod(number, rows.steps_per_epoch)
+        step = next(rows.steps(epoch, first))
+        if meter.starts(number, step.num_rows):
+            per_worker = len(step.batches) // 2
+            small += [square_of(stepper, [batch]) for batch in step.batches[::per_worker]]
+            large.append(square_of(stepper, step.batches))
+        stepper.step(step)
+        stepper.state.step += 1
+    return float(np.mean(small)), float(np.mean(large))
+
+
+def square_of(stepper: Stepper, batches) -> float:
+    """Of the gradient of the mean loss of some micro-batches."""
+    model = stepper.state.model
+    losses = [stepper.criterion.loss_sum(model(stepper.inputs(b.arrays)), b) for b in batches]
+    mean = sum(losses) / stepper.criterion.num_elements(batches)
+    return sum(float(g.square().sum()) for g in torch.autograd.grad(mean, model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerance"),
+    [("ddp", 1e-3), ("text", 1e-3), ("single_pass", 1e-3), ("single_pass_compressed", 0.02)],
+)
+def test_noise_is_what_the_first_micro_batches_of_both_workers_say(runs, name, tolerance):
+    plan = runs[name]
+    rows = plan.spec.batch.global_batch_size
+
+    [found] = noise_events(plan)
+
+    # The model that the estimate inverts.
+    small = found["gradient_square"] + found["noise_trace"] / plan.micro_batch_size
+    large = found["gradient_square"] + found["noise_trace"] / rows
+    assert (small, large) == pytest.approx(mean_squares(plan), rel=tolerance)
+
+
+@pytest.mark.parametrize("name", ["fsdp", "single_pass_sharded"])
+def test_sharded_gradients_are_not_measured(runs, name):
+    assert noise_events(runs[name]) == []
