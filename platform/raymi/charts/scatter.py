@@ -23,6 +23,12 @@ _RADIUS = 4.5
 _BOLD = 1.1
 """How much wider bold type is."""
 
+_FURTHER = tuple(down for away in range(7, 150, 14) for down in (-13 - away, away))
+"""How far above or below its point the label of one that matters may be."""
+
+_FAR = 16
+"""Labels at this distance have a line to their point."""
+
 _Box = tuple[float, float, float, float]
 
 
@@ -182,24 +188,32 @@ def _sign(x: float, y: float, index: int, *, is_hollow: bool = False) -> str:
 
 def _labels(points: Sequence[tuple[LabelledPoint, float, float]], on: Plane) -> str:
     """Each label right, left, above or below its point: the first place that is free, or none.
-    One that matters may also be at a corner."""
+    One that matters may also be further off, at the end of a line."""
     taken: list[_Box] = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in points]
     within = (on.x.start - 8, on.y.end - 2, on.x.end + 12, on.y.start)
     written = ""
     for point, x, y in sorted(points, key=lambda one: not one[0].is_key):
         width = text_width(point.label) * (_BOLD if point.is_key else 1.0)
-        corners = [(x + 8, y - 6), (x - 8 - width, y - 6), (x - width / 2, y - 20),
-                   (x - width / 2, y + 7)]  # fmt: skip
-        if point.is_key:
-            corners += [(left, y + down) for down in (-20, 7, 20) for left in (x - width, x)]
-        for left, upper in corners if point.label else []:
+        for left, upper in _places(x, y, width, is_key=point.is_key) if point.label else []:
             box = (left, upper, left + width, upper + 12)
             if _is_inside(box, within) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
+                if abs(upper + 6 - y) > _FAR:
+                    edge = upper if upper > y else upper + 12
+                    written += tag("line", x1=x, y1=y, x2=x, y2=edge, class_="axis")
                 class_ = "name key" if point.is_key else "name"
                 written += label(point.label, x=left, y=upper + 10, class_=class_)
                 break
     return written
+
+
+def _places(x: float, y: float, width: float, *, is_key: bool) -> list[tuple[float, float]]:
+    """Upper left corners of a label, the best first."""
+    near = [(x + 8, y - 6), (x - 8 - width, y - 6), (x - width / 2, y - 20), (x - width / 2, y + 7)]
+    if not is_key:
+        return near
+    across = (x - width / 2, x - width, x)
+    return near + [(left, y + down) for down in _FURTHER for left in across]
 
 
 def _overlap(a: _Box, b: _Box) -> bool:

@@ -78,6 +78,7 @@ details{margin-top:12px}
 summary{cursor:pointer}
 pre{background:var(--card);border-radius:8px;padding:12px;overflow-x:auto;
 font:12.5px/1.45 ui-monospace,monospace}
+@media(max-width:700px){.wide table{width:max-content;min-width:100%}.wide td{max-width:46ch}}
 @media print{body{max-width:none;padding:0}.charts figure,.tile{break-inside:avoid}}
 """
 

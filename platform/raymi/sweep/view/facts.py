@@ -34,6 +34,9 @@ _RESOLVED = {
 OUT = (Standing.REJECTED, Standing.FAILED, Standing.INFEASIBLE, Standing.UNKNOWN)
 """Where settings stand that could not win."""
 
+FINDINGS = {"ece": "calibration error", "brier": "Brier score"}
+"""In words."""
+
 OBJECTIVES = {
     Objective.SAMPLES_PER_S: "samples/s",
     Objective.COST_TO_TARGET: "accelerator-s to the target",

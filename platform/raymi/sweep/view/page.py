@@ -37,6 +37,7 @@ def sweep_page(receipt: Receipt) -> Page:
     facts = Facts(receipt.evidence, receipt.decision)
     books = read_books(receipt.evidence)
     sections = [
+        _worth_knowing(receipt, facts),
         _choice(facts),
         Section("Every setting", [page_tables.standings(facts)]),
         _speed(facts),
@@ -54,20 +55,31 @@ def sweep_page(receipt: Receipt) -> Page:
     ]  # fmt: skip
     return Page(
         title=_headline(facts),
-        lead=_capitalized(receipt.decision.sentence),
+        lead=_clauses(receipt)[0],
         subtitle=_subtitle(facts),
         tiles=_tiles(facts, books),
         sections=[section for section in sections if section.blocks],
     )
 
 
+def _clauses(receipt: Receipt) -> list[str]:
+    """The parts of the sentence: who won and why, then what else is to be said of it."""
+    return [_sentence(part) for part in receipt.decision.sentence.split("; ")]
+
+
+def _worth_knowing(receipt: Receipt, facts: Facts) -> Section:
+    lines = [*_clauses(receipt)[1:], *(_sentence(note) for note in notes(facts))]
+    return Section("Worth knowing", [Prose(line) for line in lines])
+
+
+def _sentence(clause: str) -> str:
+    """With a capital, unless it begins with a name such as `bf16`, and a full stop."""
+    is_word = clause.partition(" ")[0].isalpha()
+    return f"{clause[:1].upper() if is_word else clause[:1]}{clause[1:]}."
+
+
 def _headline(facts: Facts) -> str:
     return "Nobody wins" if facts.winner is None else f"{facts.winner.label} wins"
-
-
-def _capitalized(sentence: str) -> str:
-    """As it stands in a text, but for a name that begins with a small letter."""
-    return f"{sentence[:1].upper()}{sentence[1:]}." if sentence.startswith("nobody") else sentence
 
 
 def _subtitle(facts: Facts) -> str:
@@ -141,7 +153,9 @@ def _quality_note(facts: Facts, winner: int) -> str:
         return "computes as the reference does"
     if test.difference is None:
         return test.outcome.value.replace("_", " ")
-    return f"{test.difference:+.4f} from the reference"
+    unit = " points" if facts.evidence.metric == "accuracy" else "%"
+    side = "better" if test.difference > 0.0 else "worse"
+    return f"{abs(100.0 * test.difference):.3g}{unit} {side} than the reference"
 
 
 def _choice(facts: Facts) -> Section:
@@ -186,9 +200,11 @@ def _memory(facts: Facts) -> Section:
     blocks: list[Block] = []
     if chart := plots.memory_chart(facts):
         failed = [one for one in facts.evidence.probe.memory if one.peak_gib is None]
-        text = "Dots: measured, each in a fresh process. Lines: fixed + per sample, fitted."
+        text = "Dots: measured, each in a fresh process."
+        if facts.decision.memory_models:
+            text += " Lines: a fixed part and one for each sample, fitted."
         if failed:
-            text += f" {len(failed)} measurements ran out of memory."
+            text += f" Measurements that ran out of memory: {len(failed)}."
         blocks += [Charts([chart]), Prose(text)]
     if table := page_tables.memory_models(facts):
         blocks.append(table)
@@ -213,7 +229,7 @@ def _quality(facts: Facts) -> Section:
 
 def _confirmation(facts: Facts) -> Section:
     blocks: list[Block] = [
-        Prose(f"{one.numerics}: {'confirmed' if one.is_confirmed else 'refuted'}. {one.why}")
+        Prose(f"{one.numerics}: {'confirmed' if one.is_confirmed else 'refuted'}. {one.why}.")
         for one in facts.decision.confirmations
     ]
     return Section("Confirmation", blocks)
@@ -227,7 +243,7 @@ def _left_out(facts: Facts) -> Section:
 def _cost(facts: Facts, books: Books) -> Section:
     blocks: list[Block] = [
         Charts([budget_bar(books)]),
-        Prose(f"{spending_sentence(books).capitalize()}."),
+        Prose(_sentence(spending_sentence(books))),
         page_tables.spending(facts, books),
     ]
     if table := page_tables.runs(facts):
@@ -245,10 +261,11 @@ def _check(receipt: Receipt) -> Section:
         Details("raymi receipt verify receipt.json", _CHECK),
         Table(
             ("fact", "value"),
-            [("sha256 of all but itself", receipt.sha256), ("format", str(receipt.format)),
+            [("sentence", receipt.decision.sentence),
+             ("sha256 of all but itself", receipt.sha256),
+             ("format", str(receipt.format)),
              ("written by", f"raymi {receipt.raymi}, {receipt.created_at:%Y-%m-%d %H:%M} UTC")],
         ),
-        *(Prose(line) for line in notes(Facts(receipt.evidence, receipt.decision))),
     ]  # fmt: skip
     return Section("How to check it", blocks)
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from raymi.charts.page import Table
 from raymi.sweep.evidence import RunEvidence
 from raymi.sweep.view.columns import ABSENT
-from raymi.sweep.view.facts import OUT, Facts
+from raymi.sweep.view.facts import FINDINGS, OUT, Facts
 from raymi.sweep.view.spending import Books
 from raymi.sweep.view.table import amount, by_standing
 
 _MAX_NAMES = 8
 """Settings that share a reason and are named; more are counted."""
-
-_WHAT = {"ece": "calibration error (ECE)", "brier": "Brier score"}
 
 Cell = Callable[[int], str]
 
@@ -35,9 +33,12 @@ def standings(facts: Facts) -> Table:
     ]
     texts: list[tuple[str, Cell]] = [
         ("standing", lambda i: _standing(facts, i)),
+        ("front", lambda i: "yes" if facts.is_on_front(i) else ""),
         ("why", lambda i: facts.verdicts[i].why if i in facts.verdicts else ABSENT),
     ]
-    caption = "~ predicted from another batch size" if _is_predicted(facts) else ""
+    caption = "On the front: nothing measured beats it in every respect"
+    if any(costs.is_predicted for costs in facts.decision.costs):
+        caption += "; ~ predicted from another batch size"
     return _table(facts, order, numbers, texts, caption)
 
 
@@ -134,7 +135,7 @@ def findings(facts: Facts) -> Table | None:
     rows = [
         (
             one.numerics,
-            _WHAT.get(one.what, one.what),
+            FINDINGS.get(one.what, one.what),
             f"{one.reference:.4f}",
             f"{one.candidate:.4f}",
             f"{one.difference:+.4f}",
@@ -215,9 +216,7 @@ def _standing(facts: Facts, index: int) -> str:
     verdict = facts.verdicts.get(index)
     if verdict is None:
         return ABSENT
-    reference = ", the reference" * (index == facts.evidence.reference)
-    front = ", on the front" * verdict.on_front
-    return f"{verdict.standing.value}{reference}{front}"
+    return verdict.standing.value + " (reference)" * (index == facts.evidence.reference)
 
 
 def _names(facts: Facts, settings: Sequence[int]) -> str:
@@ -262,10 +261,6 @@ def _rejected(facts: Facts, index: int) -> str:
 def _to_target(facts: Facts, index: int) -> str:
     costs = facts.costs_of(index)
     return amount(costs.cost_to_target_s) + "~" * costs.is_predicted
-
-
-def _is_predicted(facts: Facts) -> bool:
-    return any(costs.is_predicted for costs in facts.decision.costs)
 
 
 def _count(number: int | None) -> str:

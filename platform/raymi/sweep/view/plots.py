@@ -59,7 +59,7 @@ def quality_against_speed(facts: Facts) -> Svg | None:
     return _trade_off(
         facts,
         _Respect(
-            f"{name.capitalize()} against speed",
+            "Quality against speed",
             Axis(f"{name} ({better} is better)"),
             lambda costs: costs.quality,
             more_is_better=facts.evidence.higher_is_better,

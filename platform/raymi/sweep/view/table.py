@@ -10,7 +10,7 @@ from raymi.sweep.decision.speed import list_timings
 from raymi.sweep.evidence import Evidence
 from raymi.sweep.verdicts import Costs, Decision, Finding, Standing, Timing
 from raymi.sweep.view.columns import ABSENT, Column, text_table
-from raymi.sweep.view.facts import Facts, Swept, list_swept
+from raymi.sweep.view.facts import FINDINGS, Facts, Swept, list_swept
 from raymi.sweep.view.spending import read_books, spending_sentence
 
 _LEGEND = "* winner, + nothing beats it in every respect"
@@ -91,13 +91,9 @@ def format_decision(evidence: Evidence, decision: Decision) -> str:
 
 
 def notes(facts: Facts) -> list[str]:
-    """What is worth knowing besides: confirmation, findings, batch sizes, disturbances."""
+    """What is worth knowing besides the sentence: findings, noise, disturbances, batch sizes."""
     decision = facts.decision
-    lines = [
-        f"{'confirmed' if one.is_confirmed else 'refuted'}: {one.numerics}: {one.why}"
-        for one in decision.confirmations
-    ]
-    lines += [_finding(one) for one in decision.findings if one.is_notable]
+    lines = [_finding(one) for one in decision.findings if one.is_notable]
     if decision.noise_floor is not None:
         lines.append(f"speeds closer than {decision.noise_floor:.1%} are equal here")
     num_rejected = sum(one.num_rejected for one in decision.timings)
@@ -139,8 +135,9 @@ def _verdict(facts: Facts, index: int, say: Callable[..., str]) -> str:
 
 def _finding(finding: Finding) -> str:
     return (
-        f"worth knowing: {finding.numerics}: {finding.what} {finding.reference:.4f} -> "
-        f"{finding.candidate:.4f} ({finding.low:+.4f} to {finding.high:+.4f})"
+        f"{finding.numerics}: {FINDINGS.get(finding.what, finding.what)} changes from "
+        f"{finding.reference:.4f} to {finding.candidate:.4f}, more than chance explains "
+        f"({finding.low:+.4f} to {finding.high:+.4f})"
     )
 
 
