@@ -104,8 +104,8 @@ def _row(row: Interval, along: Scale, axis: Axis, top: float) -> str:
 
 
 def _written(value: float) -> str:
-    """Ratios near 1 to the third decimal; large ones to three digits."""
-    return f"{value:.3f}" if 0.1 <= abs(value) < 10 else quantity(value)
+    """Ratios near 1 and differences near 0 to the third decimal; large ones to three digits."""
+    return f"{value:.3f}" if value == 0.0 or 0.001 <= abs(value) < 10.0 else quantity(value)
 
 
 def _shortened(text: str, room: float) -> str:

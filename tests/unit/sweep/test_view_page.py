@@ -215,3 +215,13 @@ def test_texts_from_elsewhere_stay_text(make_evidence):
     assert "<script" not in text
     assert "<b>" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_settings_that_take_the_same_memory_are_one_group(make_evidence):
+    space = {"optimizer.learning_rate": [0.001, 0.002], "batch.micro_batch_size": [8, 32]}
+
+    drawing = charts(parsed(receipt_of(make_evidence(space=space))))["Peak memory of one worker"]
+
+    titles = [title.text or "" for title in drawing.iter(f"{SVG}title")][1:]
+    assert titles
+    assert {title.partition(":")[0] for title in titles} == {"fp32"}

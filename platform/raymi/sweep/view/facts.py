@@ -51,6 +51,9 @@ OBJECTIVES = {
 class Swept:
     """One dimension of the space."""
 
+    path: str
+    """Into the run."""
+
     header: str
     values: tuple[str, ...]
     """Of every setting, in order."""
@@ -156,6 +159,7 @@ def list_swept(evidence: Evidence) -> tuple[Swept, ...]:
     last = [path.rpartition(".")[2] for path in paths]
     return tuple(
         Swept(
+            path=path,
             # `a.size` and `b.size` are told apart by their whole paths.
             header=_HEADERS.get(path, name.replace("_", " ") if last.count(name) == 1 else path),
             values=tuple(_text(_value(evidence, setting, path)) for setting in evidence.settings),

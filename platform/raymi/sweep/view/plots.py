@@ -27,6 +27,10 @@ _MAX_CURVES = 8
 _LOG_RATIO = 16.0
 """Micro-batches that differ by more than this are on a logarithmic axis."""
 
+_TAKES_MEMORY = ("data", "distillation", "model", "parallelism", "problem", "resources", "rows",
+                 "optimizer.name")  # fmt: skip
+"""Parts of a run that change how much memory a sample takes, besides its precision."""
+
 _NUM_STEPS = 32
 """Points of a fitted line: on a logarithmic axis it is a curve."""
 
@@ -250,6 +254,7 @@ def memory_chart(facts: Facts) -> Svg | None:
     points = _memory_points(facts)
     if not points:
         return None
+    models = facts.decision.memory_models
     sizes = [size for own in points.values() for size, _ in own]
     limit_gib = facts.evidence.probe.memory_limit_gib
     highest = max(gib for own in points.values() for _, gib in own)
@@ -261,7 +266,8 @@ def memory_chart(facts: Facts) -> Svg | None:
     groups += [
         Group(name, [LabelledPoint(size, gib) for size, gib in own]) for name, own in points.items()
     ]
-    fitted = {model.numerics: model for model in facts.decision.memory_models}
+    fitted = {_memory_name(facts, setting): one for one in reversed(models)
+              if (setting := _example(facts, one)) is not None}  # fmt: skip
     groups += [
         Group(name, _fitted_line(fitted[name], min(sizes), max(sizes)),
               is_joined=True, has_signs=False, like=measured[name])
@@ -280,13 +286,35 @@ def memory_chart(facts: Facts) -> Svg | None:
 
 
 def _memory_points(facts: Facts) -> dict[str, list[tuple[float, float]]]:
-    """Numerics -> micro-batch and GiB of what fitted."""
+    """What was measured -> micro-batch and GiB of what fitted."""
     found: dict[str, list[tuple[float, float]]] = {}
     for point in facts.evidence.probe.memory:
         if point.peak_gib is not None:
-            numerics = facts.evidence.settings[point.setting].numerics
-            found.setdefault(numerics, []).append((point.micro_batch_size, point.peak_gib))
+            own = found.setdefault(_memory_name(facts, point.setting), [])
+            own.append((point.micro_batch_size, point.peak_gib))
     return found
+
+
+def _memory_name(facts: Facts, index: int) -> str:
+    """Names the settings that are alike in memory but for their micro-batch."""
+    setting = facts.evidence.settings[index]
+    parts = [setting.precision.value]
+    parts += [
+        f"{one.header} {one.values[index]}"
+        for one in facts.swept
+        if one.path in _TAKES_MEMORY or one.path.partition(".")[0] in _TAKES_MEMORY
+    ]
+    return " · ".join(parts)
+
+
+def _example(facts: Facts, model: MemoryModel) -> int | None:
+    """A setting that the model is of."""
+    alike = (
+        setting.index
+        for setting in facts.evidence.settings
+        if setting.numerics == model.numerics and setting.num_workers == model.num_workers
+    )
+    return next(alike, None)
 
 
 def _fitted_line(model: MemoryModel, low: float, high: float) -> list[LabelledPoint]:
