@@ -47,6 +47,9 @@ class Spread:
     skew: float = 0.0
     """By how much `row_part` changes with the mean: third moment / variance / rows."""
 
+    allowance: float = 0.0
+    """What the mean may be off by besides, in either direction."""
+
     @property
     def standard_error(self) -> float:
         """Of the mean; never below what seeds or rows alone make it."""
@@ -79,7 +82,7 @@ class Spread:
             seed_square = float(stdtrit(self.num_seeds - 1, tail)) ** 2
             square = max(square, seed_square * self.seed_part + row_square * self._only_rows)
         shift = row_square * slope
-        return (shift + math.sqrt(shift * shift + 4.0 * square)) / 2.0
+        return (shift + math.sqrt(shift * shift + 4.0 * square)) / 2.0 + self.allowance
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,15 @@ class CrossedMean:
         return float(ndtr(-high))
 
 
-def crossed_mean(values: np.ndarray, *, variance_floor: float = 0.0) -> CrossedMean:
+def crossed_mean(
+    values: np.ndarray, *, variance_floor: float = 0.0, allowance: float = 0.0
+) -> CrossedMean:
     """Mean of paired differences over seeds and rows, both random and crossed.
 
     Args:
         values: One per seed and row, (S, N).
         variance_floor: The variance of a row's mean over seeds is taken to be at least this.
+        allowance: What the sum over rows may be off by besides.
 
     Raises:
         ValueError: There is no seed, or there are fewer than two rows.
@@ -178,5 +184,6 @@ def crossed_mean(values: np.ndarray, *, variance_floor: float = 0.0) -> CrossedM
             row_part=max(row_variance, variance_floor) / num_rows,
             shared_part=shared_part,
             skew=third_moment / row_variance / num_rows if row_variance > 0.0 else 0.0,
+            allowance=allowance / num_rows,
         ),
     )

@@ -24,6 +24,10 @@ from raymi.significance.power import (
 MIN_SEEDS = 2
 """One seed says nothing about how much seeds matter."""
 
+_NUM_MISSED = 2
+"""Rows as bad as the worst that may just have been missed. On recorded squared errors, damage to
+one row in fifty passes 9% of the time without, 4% with them (`tests/recorded`)."""
+
 _LARGEST_RATIO = 1e6
 """Of candidate to reference; where the search for a bound gives up."""
 
@@ -147,7 +151,12 @@ def _compare_shares(
 ) -> Comparison:
     differences = candidate - reference
     floor = _smallest_variance(margin, len(differences))
-    mean = crossed_mean(differences, variance_floor=floor)
+    apart = np.abs(differences.mean(axis=0))
+    square = float(apart @ apart)
+    # What a row usually changes the sum by: 1 where all seeds fail on the same rows, 1/S where
+    # each fails on its own. Half of it is the correction for continuity of counts.
+    step = float(np.sum(apart**3)) / square if square > 0.0 else 0.0
+    mean = crossed_mean(differences, variance_floor=floor, allowance=step / 2.0)
     need = needed(
         mean.spread,
         Promise(distance=margin, confidence=confidence, power=power),
@@ -190,18 +199,37 @@ class _Costs:
         surplus: np.ndarray = ratio * self.reference - self.candidate
         return surplus
 
-    def mean_surplus(self, ratio: float) -> CrossedMean:
-        return crossed_mean(self.surplus(ratio))
+    def shortfall(self, ratio: float) -> CrossedMean:
+        """Mean surplus, for statements that it is not too low."""
+        surplus = self.surplus(ratio)
+        return _mean_with_missed_rows(surplus, max(0.0, -float(surplus.mean(axis=0).min())))
+
+    def excess(self, ratio: float) -> CrossedMean:
+        """Mean surplus, for statements that it is not too high."""
+        surplus = self.surplus(ratio)
+        return _mean_with_missed_rows(surplus, max(0.0, float(surplus.mean(axis=0).max())))
+
+
+def _mean_with_missed_rows(surplus: np.ndarray, worst: float) -> CrossedMean:
+    """Mean of numbers (S, N) as if the sample lacked some of the worst rows.
+
+    Damage to few rows is easily missed when errors have heavy tails: then the mean is too good and
+    the variance too small. The sum and the squares are taken as with more of the worst row.
+    """
+    rows = surplus.mean(axis=0)
+    square = float(rows.var(ddof=1)) + _NUM_MISSED * worst * worst / len(rows)
+    return crossed_mean(surplus, variance_floor=square, allowance=_NUM_MISSED * worst)
 
 
 def _compare_ratios(costs: _Costs, margin: float, confidence: float, power: float) -> Comparison:
     allowed = costs.score_ratio(1.0 + margin)
     mean_candidate, mean_reference = float(costs.candidate.mean()), float(costs.reference.mean())
-    mean = costs.mean_surplus(allowed)
+    mean = costs.shortfall(allowed)
+    rows = costs.surplus(allowed).mean(axis=0)
     need = needed(
         mean.spread,
         Promise(distance=(allowed - 1.0) * mean_reference, confidence=confidence, power=power),
-        numbers_variance(costs.surplus(allowed).mean(axis=0)),
+        numbers_variance(np.append(rows, [min(0.0, float(rows.min()))] * _NUM_MISSED)),
     )
     ratio = _ratio(mean_candidate, mean_reference)
     return Comparison(
@@ -230,7 +258,7 @@ def _largest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
     """The smallest ratio of mean scores that is shown not to be exceeded."""
 
     def surplus(limit: float) -> float:
-        return costs.mean_surplus(limit).lower_bound(confidence)
+        return costs.shortfall(limit).lower_bound(confidence)
 
     if not costs.reference.any():
         return math.inf
@@ -246,7 +274,7 @@ def _smallest_ratio(costs: _Costs, ratio: float, confidence: float) -> float:
     """The largest ratio of mean scores that is shown to be exceeded; 0: none is."""
 
     def surplus(limit: float) -> float:
-        return costs.mean_surplus(limit).upper_bound(confidence)
+        return costs.excess(limit).upper_bound(confidence)
 
     if not costs.reference.any() or surplus(0.0) >= 0.0:
         return 0.0

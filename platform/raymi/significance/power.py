@@ -144,6 +144,7 @@ def _enlarged(spread: Spread, num_seeds: int, num_rows: int, row_variance: RowVa
         row_part=row_variance(num_rows) / num_rows,
         shared_part=shared,
         skew=spread.skew / more_rows,
+        allowance=spread.allowance / more_rows,
     )
 
 
