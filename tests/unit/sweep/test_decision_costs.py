@@ -4,6 +4,7 @@ import pytest
 
 from raymi.sweep.decision.case import Case
 from raymi.sweep.decision.costs import list_costs, samples_of_run
+from raymi.sweep.decision.memory import list_memory_models
 from raymi.sweep.decision.speed import read_speeds
 from raymi.sweep.evidence import Latency
 
@@ -106,11 +107,55 @@ def test_latency_is_that_of_one_row_in_the_same_precision(make_evidence):
     assert [one.latency_ms for one in costs] == [2.0, 2.0, 3.0, 3.0]
 
 
-def test_the_device_tells_its_own_peak_of_memory(make_evidence):
-    costs = costs_of(make_evidence(peak_gib={FAST: 3.5}))
+def test_a_measured_point_is_taken_before_a_line_and_before_windows(make_evidence):
+    """Windows of one process may see what other settings hold."""
+    evidence = make_evidence(peak_gib={FAST: 3.5})
+    crooked = tuple(
+        point.model_copy(update={"peak_gib": 2.0}) if point.setting == 3 else point
+        for point in evidence.probe.memory
+    )
+    probe = evidence.probe.model_copy(update={"memory": crooked})
 
-    assert costs[3].peak_memory_gib == 3.5
+    assert costs_of(evidence.model_copy(update={"probe": probe}))[3].peak_memory_gib == 2.0
 
 
-def test_a_measured_point_is_taken_before_a_line(make_evidence):
-    assert costs_of(make_evidence())[1].peak_memory_gib == pytest.approx(0.82)
+def test_a_size_that_was_not_measured_is_on_the_line_of_those_that_were(make_evidence):
+    space = {"batch.micro_batch_size": [8, 16, 32, 64]}
+    evidence = make_evidence(space=space)
+    points = tuple(p for p in evidence.probe.memory if p.micro_batch_size < 64)
+    probe = evidence.probe.model_copy(update={"memory": points})
+
+    costs = costs_of(evidence.model_copy(update={"probe": probe}))
+
+    assert costs[3].peak_memory_gib == pytest.approx(0.5 + 64 / 100)
+
+
+def test_learning_rates_share_what_was_measured_of_one(make_evidence):
+    evidence = make_evidence(space={"optimizer.learning_rate": [1e-3, 1e-2]})
+    probe = evidence.probe.model_copy(update={"memory": evidence.probe.memory[:1]})
+
+    costs = costs_of(evidence.model_copy(update={"probe": probe}))
+
+    assert costs[0].peak_memory_gib == costs[1].peak_memory_gib == pytest.approx(0.82)
+
+
+def test_without_points_the_device_tells_its_peak_while_it_was_timed(make_evidence):
+    evidence = make_evidence(peak_gib={FAST: 3.5})
+    probe = evidence.probe.model_copy(update={"memory": ()})
+
+    costs = costs_of(evidence.model_copy(update={"probe": probe}))
+
+    assert [one.peak_memory_gib for one in costs] == [None, None, None, 3.5]
+
+
+def test_a_memory_model_says_what_fits_here_and_elsewhere(make_evidence):
+    case = Case(make_evidence())
+
+    fp32, bf16 = list_memory_models(case)
+
+    assert (fp32.numerics, bf16.numerics) == ("fp32", "bf16")
+    assert (fp32.fixed_gib, fp32.per_sample_gib) == pytest.approx((0.5, 0.01))
+    assert fp32.largest_micro_batch["this"] == 750
+    assert bf16.largest_micro_batch["this"] == 1550
+    # 192 GiB less a tenth of headroom.
+    assert fp32.largest_micro_batch["AMD-Instinct-MI300X-OAM"] == 17230

@@ -103,9 +103,13 @@ def test_ties_prefer_safe_arithmetic_then_fewer_workers_then_less_memory():
         ("scaled", "{batch.global_batch_size: [64, 128]}", True),
         ("scaled", "{batch.global_batch_size: [128], precision: [fp32, bf16]}", False),
         ("retuned", "{batch.global_batch_size: [128], optimizer.learning_rate: [1e-3]}", True),
-        ("retuned", "{batch.global_batch_size: [64], optimizer.learning_rate: [1e-3, 2e-3]}", False),
+        (
+            "retuned",
+            "{batch.global_batch_size: [64], optimizer.learning_rate: [1e-3, 2e-3]}",
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_settings_learn_alike_if_only_the_batch_and_its_rule_differ(mode, space, are_alike):
     spec = sweep(space, f"batch_mode: {mode}")
     settings, _ = list_settings(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,6 +61,19 @@ class Case:
     def train_spec(self, setting: Setting) -> TrainSpec:
         """The complete run of a setting."""
         return self._train_specs[setting.index]
+
+    def memory_group(self, setting: Setting) -> str:
+        """Names the settings whose memory differs by their micro-batch alone."""
+        return self._memory_groups[setting.index]
+
+    @cached_property
+    def _memory_groups(self) -> tuple[str, ...]:
+        documents = [self.train_spec(setting).to_document() for setting in self.settings]
+        for document in documents:
+            for part in ("batch", "schedule", "seed", "epochs", "max_steps"):
+                document.pop(part)
+            document["optimizer"].pop("learning_rate")
+        return tuple(json.dumps(document, sort_keys=True) for document in documents)
 
     def latencies_of(self, setting: Setting) -> list[Latency]:
         """Forward passes of the same network in the same precision: how a training batch is cut,

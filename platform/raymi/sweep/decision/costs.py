@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from raymi.sweep.decision.case import Case
-from raymi.sweep.decision.memory import list_memory_models, peak_memory_gib
+from raymi.sweep.decision.memory import peak_memory_gib
 from raymi.sweep.decision.speed import Speeds
 from raymi.sweep.decision.target import SamplesToTarget, samples_to_target
 from raymi.sweep.setting import Setting
@@ -17,10 +17,9 @@ _HOUR_S = 3600.0
 def list_costs(case: Case, speeds: Speeds) -> tuple[Costs, ...]:
     """The objectives of every setting, in order."""
     samples = samples_to_target(case)
-    models = list_memory_models(case)
     return tuple(
         _costs(case, setting, speeds, samples.get(setting.numerics)).model_copy(
-            update={"peak_memory_gib": peak_memory_gib(case, setting, models)}
+            update={"peak_memory_gib": peak_memory_gib(case, setting)}
         )
         for setting in case.settings
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from raymi.specs.sweep import Objective
 from raymi.sweep.decision.case import Case
 from raymi.sweep.decision.contest import Contest
+from raymi.sweep.decision.memory import did_not_fit
 from raymi.sweep.evidence import Glance
 from raymi.sweep.setting import Setting
 from raymi.sweep.verdicts import Outcome, QualityTest, Standing
@@ -84,11 +85,10 @@ def _untested(contest: Contest, test: QualityTest, *, is_hopeless: bool) -> Obst
 
 
 def _too_large(case: Case, setting: Setting, peak_gib: float | None) -> Obstacle | None:
+    if did_not_fit(case, setting):
+        what = f"a micro-batch of {setting.micro_batch_size} does not fit into memory"
+        return Obstacle(Standing.INFEASIBLE, what)
     if peak_gib is None:
-        points = case.evidence.probe.memory
-        if any(point.setting == setting.index and point.peak_gib is None for point in points):
-            what = f"a micro-batch of {setting.micro_batch_size} did not fit into memory"
-            return Obstacle(Standing.INFEASIBLE, what)
         return None
     limits_gib = {
         "what a worker may use": case.evidence.probe.memory_limit_gib,
