@@ -1,1 +1,1 @@
-"""How sure a comparison is: intervals, tests and the rows and seeds they need; numpy only."""
+"""How sure a comparison is: intervals, tests, and the rows and seeds they need."""

@@ -1,4 +1,4 @@
-"""Is a candidate not worse than the reference by a margin or more, and could the test have failed?
+"""Whether a candidate is shown not to be worse by a margin, and whether that could be shown.
 
 The reference that is to be matched is the law of a setting, not one model: seeds are drawn as
 well as rows, and pairs share both. The margin is fixed beforehand.
