@@ -133,7 +133,7 @@ def test_without_test_rows_there_is_nothing_to_confirm_on(sweep):
 
 
 def test_who_was_refuted_does_not_come_back_as_a_tie(sweep):
-    speeds = {label: 1000.0 for label in SPEEDS} | {FASTEST: 1500.0, NEXT: 1500.0}
+    speeds = dict.fromkeys(SPEEDS, 1000.0) | {FASTEST: 1500.0, NEXT: 1500.0}
     evidence = sweep({"fp32": 0.95, "bf16": 0.90}, speeds=speeds)
 
     decision = decide(evidence)
