@@ -16,7 +16,7 @@ class Timing(Record):
 
     low: float
     high: float
-    """95% interval of the median (order statistics)."""
+    """95% interval of the median (order statistics; below six windows Student's t)."""
 
     of_best: float | None
     """Median over rounds of this / the fastest setting, paired by round; None: no shared round."""
@@ -84,7 +84,7 @@ class QualityTest(Record):
     share of the reference's rmse or loss."""
 
     lower_bound: float | None = None
-    """One-sided, at the confidence of the spec, before correction."""
+    """One-sided, at the confidence of the spec, before correction; None: anything is possible."""
 
     upper_bound: float | None = None
     p_value: float | None = None
@@ -104,9 +104,12 @@ class Finding(Record):
     reference: float
     candidate: float
     difference: float
+    """Candidate - reference; of a slice turned and scaled as in `QualityTest`."""
+
     low: float
     high: float
-    """95% interval of the difference."""
+    """95% interval of the difference. Of a slice it is for all slices together, and around the
+    average difference."""
 
     is_notable: bool
     """Whether it is more than the average difference and chance explain."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from raymi.specs.sweep import SweepSpec
 from raymi.specs.train import TrainSpec
-from raymi.sweep.evidence import Evidence, Latency, Purpose, RowScores, RunEvidence, RunStatus
+from raymi.sweep.evidence import Evidence, Latency, Purpose, RunEvidence, RunStatus
 from raymi.sweep.setting import Setting, run_of
 
 
@@ -105,15 +104,23 @@ class Case:
 
     def finished(self, numerics: str, purpose: Purpose) -> dict[int, RunEvidence]:
         """Seed -> run that trained to the end and can be judged."""
-        return {run.seed: run for run in self.runs(numerics, purpose) if has_finished(run)}
+        return {
+            run.seed: run
+            for run in self.runs(numerics, purpose)
+            if run.run_id in self._finished_runs
+        }
 
     def failed(self, numerics: str, purpose: Purpose) -> list[tuple[int, str]]:
         """Seed and reason of every run that broke down; one that was stopped did not."""
         return [
             (run.seed, run.reason or "diverged")
             for run in self.runs(numerics, purpose)
-            if run.status is not RunStatus.STOPPED and not has_finished(run)
+            if run.status is not RunStatus.STOPPED and run.run_id not in self._finished_runs
         ]
+
+    @cached_property
+    def _finished_runs(self) -> frozenset[str]:
+        return frozenset(run.run_id for run in self.evidence.runs if _has_finished(run))
 
     def quality(self, numerics: str) -> float | None:
         """Mean of the metric over finished runs on validation rows."""
@@ -125,17 +132,10 @@ class Case:
         return math.fsum(values) / len(values) if values else None
 
 
-def has_finished(run: RunEvidence) -> bool:
+def _has_finished(run: RunEvidence) -> bool:
     """Whether a run ended well, with numbers that are numbers."""
     if run.status is not RunStatus.SUCCEEDED or run.metric is None:
         return False
-    return math.isfinite(run.metric) and all(
-        math.isfinite(value) for scores in row_scores(run) for value in scores.score
-    )
-
-
-def row_scores(run: RunEvidence) -> Iterator[RowScores]:
-    """What the run was scored on."""
-    for scores in (run.validation, run.test):
-        if scores is not None:
-            yield scores
+    scores = [one.score for one in (run.validation, run.test) if one is not None]
+    # A sum is finite only if all its parts are.
+    return math.isfinite(run.metric) and all(math.isfinite(sum(score)) for score in scores)
