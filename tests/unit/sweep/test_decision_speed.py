@@ -28,7 +28,7 @@ def experiment(rng, draw, *, rounds=8, drift=0.0, factor=1.0, has_control=True) 
     return Speeds(
         rounds={0: first, 1: second},
         control=twin if has_control else {},
-        reference=0,
+        twin_of=0,
         num_rejected={},
     )
 
@@ -65,7 +65,7 @@ def test_a_difference_below_the_noise_floor_is_a_tie():
     speeds = Speeds(
         rounds={0: dict.fromkeys(range(8), 1000.0), 1: dict.fromkeys(range(8), 1009.0)},
         control=dict.fromkeys(range(8), 1010.0),
-        reference=0,
+        twin_of=0,
         num_rejected={},
     )
 
@@ -79,7 +79,7 @@ def test_a_ratio_is_paired_by_round():
     speeds = Speeds(
         rounds={0: dict(enumerate(pace)), 1: {i: 1.1 * p for i, p in enumerate(pace)}},
         control={},
-        reference=0,
+        twin_of=0,
         num_rejected={},
     )
 
@@ -91,7 +91,7 @@ def test_a_ratio_is_paired_by_round():
 def test_settings_without_a_common_round_are_compared_by_their_intervals():
     early = {i: 100.0 + i for i in range(6)}
     late = {i: 200.0 + i for i in range(6, 12)}
-    speeds = Speeds(rounds={0: early, 1: late}, control={}, reference=0, num_rejected={})
+    speeds = Speeds(rounds={0: early, 1: late}, control={}, twin_of=0, num_rejected={})
 
     ratio = speeds.ratio(1, 0)
 

@@ -35,16 +35,18 @@ class Speeds:
     """Setting -> round -> samples per second of all its workers."""
 
     control: _Rounds
-    """Likewise of the reference's twin."""
+    """Likewise of a twin."""
 
-    reference: int
+    twin_of: int
+    """The setting that the twin is identical to."""
+
     num_rejected: Mapping[int, int]
     """Setting -> windows that do not count."""
 
     @cached_property
     def noise_floor(self) -> float | None:
         """Relative difference that two equal settings may show; None: the twin was not timed."""
-        paired = _paired(self.control, self.rounds.get(self.reference, {}))
+        paired = _paired(self.control, self.rounds.get(self.twin_of, {}))
         interval = _interval(paired)
         return None if interval is None else interval.distance_from_one
 
@@ -102,13 +104,16 @@ def read_speeds(case: Case) -> Speeds:
     windows = case.evidence.probe.windows
     sizes = [setting.global_batch_size for setting in case.settings]
     own = [window for window in windows if not window.is_control]
+    control = [window for window in windows if window.is_control]
+    # The one that was asked for as reference, even if it has since turned out not to run.
+    twin_of = control[0].setting if control else case.reference.index
     return Speeds(
         rounds={
             index: _by_round([w for w in own if w.setting == index], size)
             for index, size in enumerate(sizes)
         },
-        control=_by_round([w for w in windows if w.is_control], sizes[case.reference.index]),
-        reference=case.reference.index,
+        control=_by_round(control, sizes[twin_of]),
+        twin_of=twin_of,
         num_rejected={
             index: sum(w.setting == index and w.rejected is not None for w in own)
             for index in range(len(sizes))
