@@ -81,11 +81,11 @@ class NoiseMeter:
             parts = torch.stack(self._parts).sum() if self._parts else square(gradients)
             self._small, self._small_rows = parts * scale**2, num_rows
 
-    def large(self, gradients: Sequence[Tensor]) -> None:
-        """The gradient of the mean loss of the global batch, at the end of a step."""
-        if self._small is None:
+    def large(self, large: Tensor) -> None:
+        """The square of the gradient of the global batch's mean loss, at the end of a step."""
+        small = self._small
+        if small is None:
             return
-        small, large = self._small, square(gradients)
         rows = torch.full_like(small, 1.0 / self._small_rows)
         found = torch.stack([small, large, rows, torch.ones_like(small)])
         # What is infinite is left out without looking: that would wait for an accelerator.

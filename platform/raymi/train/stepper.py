@@ -20,7 +20,7 @@ from raymi.train.batch import Batch, Step
 from raymi.train.criterion import Criterion
 from raymi.train.inputs import DeviceInputs
 from raymi.train.network import wrap
-from raymi.train.noise_scale import NoiseMeter, NoiseScale
+from raymi.train.noise_scale import NoiseMeter, NoiseScale, square
 from raymi.train.optimizer import learning_rate, set_learning_rate
 from raymi.train.order import num_passes
 from raymi.train.plan import TrainPlan
@@ -179,10 +179,12 @@ class Stepper:
         max_norm = self._spec.optimizer.max_gradient_norm
         if max_norm is not None or noise is not None:
             scaler.unscale_(optimizer)
-        if noise is not None:
-            noise.large(self._gradients())
+        if max_norm is None and noise is not None:
+            noise.large(square(self._gradients()))
         if max_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.state.model.parameters(), max_norm)
+            if noise is not None:
+                noise.large(norm.float().square())
             # On an accelerator looking would stall it; there the next meeting finds the damage.
             if self._device.type == "cpu" and not scaler.is_enabled():
                 if not torch.isfinite(norm):

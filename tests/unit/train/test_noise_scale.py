@@ -202,7 +202,7 @@ def meter() -> NoiseMeter:
 def measure(noise: NoiseMeter, small: float, large: float, *, step: int = 9) -> None:
     noise.starts(step, 8)
     noise.small([torch.tensor([small])], num_rows=2, scale=1.0)
-    noise.large([torch.tensor([large])])
+    noise.large(torch.tensor(large).square())
 
 
 def test_an_overflow_is_left_out():
@@ -228,7 +228,7 @@ def test_a_micro_batch_of_padding_says_nothing():
     noise = meter()
     noise.starts(EVERY_STEPS - 1, 8)
     noise.small([torch.tensor([1.0])], num_rows=0, scale=1.0)
-    noise.large([torch.tensor([1.0])])
+    noise.large(torch.tensor(1.0))
 
     assert noise.result(world_size=1, group=None) is None
 
@@ -240,7 +240,7 @@ def test_parts_that_are_heard_count_as_one_gradient():
     heard.hear(torch.tensor([3.0]))
     heard.hear(torch.tensor([4.0]))
     heard.small([], num_rows=2, scale=1.0)
-    heard.large([torch.tensor([1.0])])
+    heard.large(torch.tensor(1.0))
 
     found = heard.result(world_size=1, group=None)
 
