@@ -175,7 +175,8 @@ class _Bookkeeping(TrialProgressCallback):  # type: ignore[misc]  # Ray is untyp
         self.on_trial_complete(trial=trial)
 
     def _run(self, trial: Any) -> SweepRun:
-        return self._runs[trial.config["position"]]
+        position: int = trial.config["position"]
+        return self._runs[position]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """See `_Limit`."""
@@ -215,7 +216,7 @@ class _Halving(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
         action: str = super().on_trial_result(tune_controller, trial, result)
         is_late = result.get(self._time_attr, 0.0) >= self._max_t
         if is_late or self._protected[trial.config["position"]]:
-            return TrialScheduler.CONTINUE
+            action = TrialScheduler.CONTINUE
         return action
 
 

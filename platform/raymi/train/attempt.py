@@ -1,11 +1,12 @@
-"""One attempt at a run: a Ray Train worker group, from its start to its end."""
+"""A Ray Train worker group, from its start to its end: one attempt at a run, or one probe."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,28 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 
-from raymi.accelerators.catalog import find
+from raymi.accelerators.catalog import Accelerator, find
 from raymi.accelerators.environment import check_visible_devices, worker_environment
+from raymi.specs.precision import Precision
+from raymi.specs.resources import ResourceSpec
 from raymi.train.admission import worker_resources
 from raymi.train.plan import TrainPlan
 
 
 class Attempt:
-    """Trains in a thread of its own, so that the driver stays free to look around.
+    """Runs a worker group in a thread of its own, so that the driver stays free to look around.
 
     And because in the main thread Ray Train would take Ctrl-C for itself, end the run without
     saving, and exit with 0.
     """
 
-    def __init__(
-        self,
-        plan: TrainPlan,
-        *,
-        num_workers: int,
-        callbacks: Sequence[ray.train.UserCallback],
-    ) -> None:
-        self._plan = plan
-        self._num_workers = num_workers
-        self._callbacks = callbacks
+    def __init__(self, make_trainer: Callable[[str], TorchTrainer]) -> None:
+        """Start it.
+
+        Args:
+            make_trainer: From a directory that Ray may write to, to what is to be run.
+        """
+        self._make_trainer = make_trainer
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="attempt", daemon=True)
         self._thread.start()
@@ -60,30 +60,55 @@ class Attempt:
         # while that is away.
         with tempfile.TemporaryDirectory(prefix="raymi-") as directory:
             try:
-                _trainer(self._plan, self._num_workers, self._callbacks, directory).fit()
+                self._make_trainer(directory).fit()
             except Exception as error:  # noqa: BLE001 - raised again by `has_ended`
                 self._error = error
 
 
-def _trainer(
-    plan: TrainPlan,
-    num_workers: int,
-    callbacks: Sequence[ray.train.UserCallback],
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A worker group, whatever it works at."""
+
+    name: str
+    """Of the run or sweep; its kernel caches are kept under it."""
+
+    accelerator: Accelerator
+    resources: ResourceSpec
+    num_workers: int
+    precision: Precision
+    """Of most of the work; some libraries are told beforehand."""
+
+
+def make_trainer(
+    function: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    group: Group,
+    *,
     directory: str,
+    callbacks: Sequence[ray.train.UserCallback] = (),
 ) -> TorchTrainer:
-    accelerator, spec = find(plan.accelerator), plan.spec
+    """What runs a function in every worker of a group, once and without retries.
+
+    Args:
+        function: Of a module of ours; runs in each worker with torch.distributed ready.
+        config: Its argument; plain values.
+        group: Who runs it.
+        directory: Ray may write there.
+        callbacks: Ray Train's.
+    """
+    accelerator = group.accelerator
     return TorchTrainer(
-        _worker_function,
-        train_loop_config={"plan": plan.model_dump_json()},
+        function,
+        train_loop_config=config,
         torch_config=TorchConfig(backend=accelerator.collective_backend),
         scaling_config=ScalingConfig(
-            num_workers=num_workers,
+            num_workers=group.num_workers,
             use_gpu=accelerator.is_gpu,
-            resources_per_worker=worker_resources(spec.resources, accelerator),
+            resources_per_worker=worker_resources(group.resources, accelerator),
             accelerator_type=accelerator.name if accelerator.is_gpu else None,
         ),
         run_config=RunConfig(
-            name=f"{plan.run_id}-{Path(directory).name}",
+            name=f"{group.name}-{Path(directory).name}",
             storage_path=directory,
             # Retries are decided by reason, by the driver: Ray would repeat a diverged run too,
             # and wait for ever for a place that a lost node has taken with it.
@@ -94,13 +119,32 @@ def _trainer(
             worker_runtime_env={
                 "env_vars": worker_environment(
                     accelerator,
-                    num_workers=num_workers,
-                    precision=spec.precision,
+                    num_workers=group.num_workers,
+                    precision=group.precision,
                     # On a disk of each node: kernel caches break on shared file systems.
-                    cache_dir=Path(tempfile.gettempdir()) / f"raymi-{plan.run_id}",
+                    cache_dir=Path(tempfile.gettempdir()) / f"raymi-{group.name}",
                 )
             },
         ),
+    )
+
+
+def start_training(
+    plan: TrainPlan, num_workers: int, *, callbacks: Sequence[ray.train.UserCallback] = ()
+) -> Attempt:
+    """Start so many workers on a run."""
+    group = Group(
+        name=plan.run_id,
+        accelerator=find(plan.accelerator),
+        resources=plan.spec.resources,
+        num_workers=num_workers,
+        precision=plan.spec.precision,
+    )
+    config = {"plan": plan.model_dump_json()}
+    return Attempt(
+        lambda directory: make_trainer(
+            _train, config, group, directory=directory, callbacks=callbacks
+        )
     )
 
 
@@ -118,7 +162,7 @@ class _ListenForSigterm(WorkerGroupCallback):  # type: ignore[misc]  # Ray is un
         return {}
 
 
-def _worker_function(config: dict[str, Any]) -> None:
+def _train(config: dict[str, Any]) -> None:
     from raymi.train.launcher import RayTrainLauncher
     from raymi.train.loop import train_worker
 

@@ -8,7 +8,7 @@ import ray.train
 
 from raymi.accelerators.catalog import find
 from raymi.train import cluster
-from raymi.train.attempt import Attempt
+from raymi.train.attempt import start_training
 from raymi.train.campaign import Campaign
 from raymi.train.interruption import counting_end_requests
 from raymi.train.outcome import Outcome
@@ -32,8 +32,6 @@ def launch(
         return Campaign(
             plan,
             room=Room(plan.spec.resources, find(plan.accelerator), cluster.free),
-            start=lambda plan, num_workers: Attempt(
-                plan, num_workers=num_workers, callbacks=callbacks
-            ),
+            start=lambda plan, num_workers: start_training(plan, num_workers, callbacks=callbacks),
             end_requests=end_requests,
         ).run()
