@@ -224,20 +224,33 @@ class Prober:
                 return False
             if self._window(number, setting, is_control=is_control) is not None:
                 again.append((setting, is_control))
+        # A machine that is busy all the time disturbs all windows alike: then they count.
+        is_always_busy = 2 * len(again) > len(turns)
         for setting, is_control in again:
             if self._is_over():
                 return False
-            self._window(number, setting, is_control=is_control)
+            self._window(number, setting, is_control=is_control, counts=is_always_busy)
         return True
 
-    def _window(self, number: int, setting: Setting, *, is_control: bool) -> str | None:
-        """Time one window, after a warm-up if it is the first; why it does not count."""
+    def _window(
+        self, number: int, setting: Setting, *, is_control: bool, counts: bool = False
+    ) -> str | None:
+        """Time one window, after a warm-up if it is the first; why it does not count.
+
+        Args:
+            number: Of the round.
+            setting: What is timed.
+            is_control: Whether it is the reference's twin.
+            counts: It does, whatever happens meanwhile.
+        """
         self._look_at(setting)
         step_s = self._warm_up(setting, is_control=is_control)
         num_steps = max(1, round(self._plan.spec.window_s / step_s))
         turn = self._crew.step(setting.index, num_steps, is_control=is_control)
         self._step_s[setting.index, is_control] = turn.duration_s / num_steps
-        rejected = verdict(turn.foreign_share, throttled=turn.throttled)
+        rejected = None
+        if not counts:
+            rejected = verdict(turn.foreign_share, throttled=turn.throttled)
         self._journal.measured(
             journal.WINDOW,
             Window(
