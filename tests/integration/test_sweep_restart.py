@@ -40,20 +40,17 @@ def start(cluster, home, repository):
         command = [sys.executable, "jobs/sweep.py", "jobs/digits/sweep.yaml"]
         for override in OVERRIDES:
             command += ["--set", override]
-        log = (home / f"driver-{len(started)}.log").open("w")
-        process = subprocess.Popen(
-            command,
-            cwd=repository,
-            env={
-                **os.environ,
-                "RAY_ADDRESS": cluster.gcs_address,
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN": cluster.token,
-                "PYTHONPATH": os.pathsep.join([str(repository / "platform"), str(repository)]),
-            },
-            stdout=log,
-            stderr=log,
-        )
+        environment = {
+            **os.environ,
+            "RAY_ADDRESS": cluster.gcs_address,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": cluster.token,
+            "PYTHONPATH": os.pathsep.join([str(repository / "platform"), str(repository)]),
+        }
+        with (home / f"driver-{len(started)}.log").open("w") as log:
+            process = subprocess.Popen(
+                command, cwd=repository, env=environment, stdout=log, stderr=log
+            )
         started.append(process)
         return process
 

@@ -81,6 +81,8 @@ class MemoryProbe:
             self._process.wait(timeout=5)
         self._process.kill()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 def main(argv: list[str]) -> None:
