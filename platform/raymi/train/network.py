@@ -6,14 +6,14 @@ activation checkpointing recomputes one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -118,7 +118,6 @@ def wrap(
     device: torch.device,
     world_size: int,
     group: dist.ProcessGroup | None = None,
-    listener: Callable[[Tensor], None] | None = None,
 ) -> Network:
     """Compile and, unless it is sharded, replicate; after the state was restored.
 
@@ -128,7 +127,6 @@ def wrap(
         device: Where the model is.
         world_size: Workers that share it.
         group: Those workers, if they are not all of the default group.
-        listener: Told every part of a replicated model's gradients before it is averaged.
     """
     if spec.compile:
         model.compile()
@@ -140,25 +138,10 @@ def wrap(
         process_group=group,
         gradient_as_bucket_view=True,
     )
-    average = _average_in_bf16 if spec.gradient_compression is Compression.BF16 else _average
-    if listener is not None or average is _average_in_bf16:
-
-        def hook(bucket: Any) -> Any:
-            if listener is not None:
-                listener(bucket.buffer())
-            return average(bucket, group)
-
+    if spec.gradient_compression is Compression.BF16:
         # A lambda, because torch compares annotations and ours are text.
-        replicated.register_comm_hook(None, lambda _, bucket: hook(bucket))
+        replicated.register_comm_hook(None, lambda _, bucket: _average_in_bf16(bucket, group))
     return Network(replicated)
-
-
-def _average(bucket: Any, group: dist.ProcessGroup | None) -> Any:
-    """Average a bucket of gradients as torch does without a hook, to the bit."""
-    # Times the inverse: torch does not divide either.
-    buffer = bucket.buffer().mul_(1.0 / dist.get_world_size(group))
-    done = dist.all_reduce(buffer, group=group, async_op=True).get_future()
-    return done.then(lambda done: done.value()[0])
 
 
 def _average_in_bf16(bucket: Any, group: dist.ProcessGroup | None) -> Any:

@@ -11,12 +11,14 @@ step by itself is far too noisy, and a quotient of noisy numbers has no mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 EVERY_STEPS = 10
 """Optimizer steps from one that is measured to the next."""
@@ -49,37 +51,50 @@ class NoiseMeter:
         # Squares of the small and of the large gradient, 1 / rows of the small one, and 1.
         self._sums = torch.zeros(4, dtype=torch.float64, device=device)
         self._next_step = EVERY_STEPS - 1
-        self._is_measuring = False
-        self._parts: list[Tensor] = []
+        self._arrivals: list[Node] = []
+        self._handles: list[RemovableHandle] = []
+        self._heard: list[Tensor] = []
         self._small: Tensor | None = None
         self._small_rows = 1.0
 
     def starts(self, step: int, num_rows: int) -> bool:
         """Whether this optimizer step, counted from 0, is one to measure."""
-        # A partial step is passed over for the next: it may be the tenth in every epoch.
-        self._is_measuring = step >= self._next_step and num_rows == self._global_batch_size
-        if self._is_measuring:
-            self._next_step = step + EVERY_STEPS
-        self._parts.clear()
         self._small = None
-        return self._is_measuring
+        # A partial step is passed over for the next: it may be the tenth in every epoch.
+        if step < self._next_step or num_rows < self._global_batch_size:
+            return False
+        self._next_step = step + EVERY_STEPS
+        return True
 
-    def hear(self, gradient: Tensor) -> None:
-        """Take note of a part of this worker's own gradient, before it is averaged away."""
-        if self._is_measuring:
-            self._parts.append(square([gradient]))
+    def listen(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Hear this worker's own gradients in the coming backward pass, before they are averaged.
 
-    def small(self, gradients: Sequence[Tensor], *, num_rows: float, scale: Tensor | float) -> None:
+        Not where they are averaged: what DDP lets look on there cannot be removed again, and
+        costs every step.
+        """
+        # Kept, because a parameter itself does not keep where its gradient arrives.
+        self._arrivals = [get_gradient_edge(p).node for p in parameters if p.requires_grad]
+        self._handles = [node.register_prehook(self._hear) for node in self._arrivals]
+
+    def _hear(self, gradients: tuple[Tensor, ...]) -> None:
+        # At once, because to keep them would take the memory of a second gradient.
+        self._heard.append(square(gradients))
+
+    def small(self, small: Tensor | None, *, num_rows: float, scale: Tensor | float) -> None:
         """The gradient of a step's first micro-batch, if it has any rows.
 
         Args:
-            gradients: Of all parameters; not looked at if parts have been heard.
+            small: Its square; None: what was heard.
             num_rows: Rows of the micro-batch.
-            scale: What makes it the gradient of the mean loss of the micro-batch.
+            scale: Times this, it is the gradient of the mean loss of the micro-batch.
         """
+        for handle in self._handles:
+            handle.remove()
+        if small is None:
+            small = torch.stack(self._heard).sum()
+        self._arrivals, self._handles, self._heard = [], [], []
         if num_rows > 0:
-            parts = torch.stack(self._parts).sum() if self._parts else square(gradients)
-            self._small, self._small_rows = parts * scale**2, num_rows
+            self._small, self._small_rows = small * scale**2, num_rows
 
     def large(self, large: Tensor) -> None:
         """The square of the gradient of the global batch's mean loss, at the end of a step."""

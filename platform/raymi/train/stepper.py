@@ -96,8 +96,6 @@ class Stepper:
             device=self._device,
             world_size=self._world_size,
             group=self._group,
-            # With several micro-batches, the first is over before anything is averaged.
-            listener=self._noise.hear if self._noise and self._num_passes == 1 else None,
         )
 
     def step(self, step: Step) -> StepLoss:
@@ -116,6 +114,9 @@ class Stepper:
         noise = self._noise
         if noise is not None and not noise.starts(self.state.step, step.num_rows):
             noise = None
+        if noise is not None and self._num_passes == 1:
+            # With several micro-batches, the first is over before anything is averaged.
+            noise.listen(self.state.model.parameters())
         for index, batch in enumerate(step.batches):
             is_last = index + 1 == len(step.batches)
             with self.network.synchronising(wanted=is_last):
@@ -164,7 +165,7 @@ class Stepper:
         # The scale of fp16's losses is on the device, and stays there.
         loss_scale = self.state.scaler.scale(torch.ones((), device=self._device))
         noise.small(
-            self._gradients(),
+            None if self._num_passes == 1 else square(self._gradients()),
             num_rows=float(batch.weights.sum()) if own > 0 else 0.0,
             scale=num_elements / (self._world_size * max(own, 1.0)) / loss_scale,
         )

@@ -201,8 +201,8 @@ def meter() -> NoiseMeter:
 
 def measure(noise: NoiseMeter, small: float, large: float, *, step: int = 9) -> None:
     noise.starts(step, 8)
-    noise.small([torch.tensor([small])], num_rows=2, scale=1.0)
-    noise.large(torch.tensor(large).square())
+    noise.small(torch.tensor(small), num_rows=2, scale=1.0)
+    noise.large(torch.tensor(large))
 
 
 def test_an_overflow_is_left_out():
@@ -227,21 +227,23 @@ def test_every_tenth_step_is_measured_and_a_partial_one_passed_over_for_the_next
 def test_a_micro_batch_of_padding_says_nothing():
     noise = meter()
     noise.starts(EVERY_STEPS - 1, 8)
-    noise.small([torch.tensor([1.0])], num_rows=0, scale=1.0)
+    noise.small(torch.tensor(1.0), num_rows=0, scale=1.0)
     noise.large(torch.tensor(1.0))
 
     assert noise.result(world_size=1, group=None) is None
 
 
-def test_parts_that_are_heard_count_as_one_gradient():
-    whole, heard = meter(), meter()
-    measure(whole, 5.0, 1.0)
-    heard.starts(EVERY_STEPS - 1, 8)
-    heard.hear(torch.tensor([3.0]))
-    heard.hear(torch.tensor([4.0]))
-    heard.small([], num_rows=2, scale=1.0)
-    heard.large(torch.tensor(1.0))
+def test_a_gradient_is_heard_once_and_as_a_whole():
+    noise, network = meter(), torch.nn.Linear(1, 1)
+    network.weight.data.fill_(2.0)
+    noise.starts(EVERY_STEPS - 1, 8)
 
-    found = heard.result(world_size=1, group=None)
+    noise.listen(network.parameters())
+    network(torch.tensor([[3.0]])).sum().backward()
+    noise.small(None, num_rows=2, scale=1.0)
+    network(torch.tensor([[50.0]])).sum().backward()
+    noise.large(torch.tensor(4.0))
 
-    assert found == whole.result(world_size=1, group=None)
+    # Of 3 x weight + bias.
+    expected = solve(3.0**2 + 1.0, 4.0, small_rows=2, large_rows=8, num_estimates=1)
+    assert noise.result(world_size=1, group=None) == expected
