@@ -15,6 +15,7 @@ from raymi.errors import SpecError
 from raymi.specs.sweep import Objective
 from raymi.sweep.accounts import Accounts
 from raymi.sweep.allowance import Affordable, RunCost, affordable, left
+from raymi.sweep.decision.contest import enter
 from raymi.sweep.decision.decide import decide, next_to_confirm
 from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
 from raymi.sweep.evidence import (
@@ -303,13 +304,14 @@ class Conductor:
 
     def _cost(self, setting: Setting) -> RunCost:
         """What one run is expected to cost, at the probed speed."""
-        costs = next(one for one in decide(self.evidence()).costs if one.setting == setting.index)
+        costs = next(one for one in enter(self.evidence()).costs if one.setting == setting.index)
         training_s = (costs.accelerator_s or 0.0) / setting.num_workers
         wall_clock_s = training_s + START_UP_S
         return RunCost(accelerator_s=wall_clock_s * setting.num_workers, wall_clock_s=wall_clock_s)
 
     def _tell_plan(self, phase: str, settings: Sequence[Setting]) -> None:
-        expected_s = sum(self._cost(setting).accelerator_s for setting in settings)
+        num_concurrent = self._ground.num_concurrent(settings)
+        expected_s = sum(self._cost(setting).wall_clock_s for setting in settings) / num_concurrent
         self._monitor.say(
             "planned", phase=phase, runs=len(settings), expected_s=round(expected_s, 1)
         )

@@ -106,7 +106,7 @@ class Ground:
             reference=self.reference,
             accelerator=self.accelerator.name,
             price_per_hour=self.price.per_hour if self.price else None,
-            price_source=self.price.source if self.price else None,
+            price_source=self.price.origin if self.price else None,
             dataset=self.plan.dataset.summary(),
             num_train_rows=self.plan.dataset.num_rows(Split.TRAIN),
             metric=self.metric,

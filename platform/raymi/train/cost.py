@@ -15,6 +15,9 @@ STARTING = "starting"
 ENDED = "ended"
 """The attempt is over, and its workers are let go."""
 
+_AFTER_THE_END = frozenset({STARTING, "failure", "stopped"})
+"""What a driver says only when no attempt is under way."""
+
 
 def accelerator_seconds(events: Iterable[Event]) -> float:
     """Workers times the seconds that they were held, over all attempts of a run.
@@ -27,9 +30,11 @@ def accelerator_seconds(events: Iterable[Event]) -> float:
     total_s = 0.0
     began_at, num_workers, last_at = 0.0, 0, 0.0
     for event in events:
-        if event["event"] == STARTING:
-            # What came before was cut off.
+        if event["event"] in _AFTER_THE_END:
+            # Where nobody has said that the attempt before is over, it was cut off.
             total_s += num_workers * (last_at - began_at)
+            num_workers = 0
+        if event["event"] == STARTING:
             began_at, num_workers = event["time"], event["num_workers"]
         last_at = event["time"]
         if event["event"] == ENDED:
@@ -39,9 +44,14 @@ def accelerator_seconds(events: Iterable[Event]) -> float:
 
 
 def run_energy_j(run_dir: Path) -> float | None:
-    """What all workers of a finished run used; None if no instrument told, or only a guess."""
+    """What all workers of a finished run used, in joules.
+
+    None if no instrument told or only a guess, or if only the last of several attempts is known.
+    """
     run = read_run(run_dir)
-    energy = run.telemetry.energy if run is not None and run.telemetry is not None else None
+    if run is None or run.telemetry is None or len(run.of_kind("attempt")) != 1:
+        return None
+    energy = run.telemetry.energy
     if energy is None or energy.method is EnergyMethod.ESTIMATED:
         return None
     return energy.joules

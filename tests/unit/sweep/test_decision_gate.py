@@ -180,3 +180,12 @@ def test_settings_that_compute_alike_share_one_test(make_evidence):
 
     assert len(decision.tests) == 2
     assert {decision.verdicts[i].standing for i in (2, 3)} == {Standing.REJECTED}
+
+
+def test_finalists_that_were_not_compared_count_in_the_correction(make_evidence):
+    evidence = make_evidence(qualities={"fp32": 0.9, "bf16": 0.9}, num_rows=8000)
+    named = evidence.model_copy(update={"finalists": ("bf16", "fp16", "bf16_pure")})
+
+    alone, among_three = bf16(evidence).p_adjusted, bf16(named).p_adjusted
+
+    assert among_three == pytest.approx(min(1.0, 3 * alone))

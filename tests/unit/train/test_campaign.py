@@ -123,6 +123,27 @@ def test_a_run_that_finishes_has_one_attempt(campaign, tmp_path):
     assert failures(tmp_path) == []
 
 
+def attempts(run_dir: Path) -> list[tuple[str, int | None]]:
+    return [
+        (event["event"], event.get("num_workers"))
+        for event in read_events(run_dir / EVENTS_FILE)
+        if event["event"] in ("starting", "ended")
+    ]
+
+
+def test_every_attempt_is_written_down_from_start_to_end_however_it_ends(campaign, tmp_path):
+    campaign(DIED, TAKEN, "finish").run()
+
+    assert attempts(tmp_path) == [("starting", 2), ("ended", None)] * 3
+
+
+def test_a_driver_that_lets_its_workers_be_has_ended_the_attempt(campaign, tmp_path):
+    with pytest.raises(TrainingError):
+        campaign("leave", told_to_end_at_s=(1.0, 1.0), lasts_s=1e9).run()
+
+    assert attempts(tmp_path) == [("starting", 2), ("ended", None)]
+
+
 def test_what_may_pass_is_tried_again(campaign, tmp_path):
     world = campaign(DIED, LOST, "finish")
 

@@ -88,8 +88,17 @@ def test_a_progress_line_with_all_its_numbers_fits_a_wide_terminal():
     assert len(format_event(PROGRESS | live | long) or "") <= 120
 
 
-def test_events_for_the_record_are_not_printed():
-    assert format_event({"event": "checkpoint", "time": 0.0, "step": 3}) is None
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "checkpoint", "step": 3},
+        {"event": "starting", "num_workers": 2},
+        {"event": "ended"},
+        {"event": "noise_scale", "gradient_square": 1.0, "noise_trace": 2.0, "num_estimates": 3},
+    ],
+)
+def test_events_for_the_record_are_not_printed(event):
+    assert format_event({"time": 0.0, **event}) is None
 
 
 def test_progress_in_quick_succession_is_thinned_out():

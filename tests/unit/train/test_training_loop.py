@@ -11,6 +11,7 @@ from raymi.accelerators.catalog import CPU
 from raymi.data import stage as data_stage
 from raymi.data.fitting import fit_preprocessing
 from raymi.data.library import open_dataset
+from raymi.data.version import Split
 from raymi.errors import IntegrityError, TrainingError
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import CATALOG
@@ -310,3 +311,17 @@ def test_every_report_names_its_epoch_and_the_primary_metric(store, tmp_path):
 
     assert launcher.reports[-1]["epoch"] == 3
     assert "accuracy" in launcher.reports[-1]
+
+
+def test_every_report_and_epoch_say_what_they_have_cost(store, tmp_path):
+    plan, launcher = plan_of(store, tmp_path / "run", max_steps=10), SingleProcessLauncher()
+
+    train(plan, launcher)
+
+    seconds = [report["accelerator_s"] for report in launcher.reports]
+    # The first epoch has 7 steps of at most 32 rows; the second ends early.
+    num_rows = plan.dataset.num_rows(Split.TRAIN)
+    seen = [event["num_samples"] for event in events(plan, "epoch")]
+    assert seen == [num_rows, num_rows + 3 * 32]
+    assert seconds == sorted(seconds)
+    assert seconds[0] > 0.0

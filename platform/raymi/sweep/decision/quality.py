@@ -91,7 +91,7 @@ def confirm(case: Case, numerics: str) -> Confirmation | None:
 
 
 def _compare_all(case: Case) -> dict[str, _Compared]:
-    """Candidates with at least two pairs, with p-values corrected for how many they are."""
+    """Candidates with at least two pairs, with p-values corrected for all that were named."""
     reference = case.reference.numerics
     found: dict[str, _Compared] = {}
     for name in case.numerics:
@@ -100,10 +100,13 @@ def _compare_all(case: Case) -> dict[str, _Compared]:
         pairs = pair_up(case, name, reference, Purpose.QUALITY)
         if pairs is not None and len(pairs.seeds) >= MIN_SEEDS:
             found[name] = _Compared(pairs, compare_pairs(case, pairs))
-    adjusted = holm([one.comparison.p_value for one in found.values()])
+    # Finalists that were named but not compared count as candidates that say nothing: who is
+    # compared later must not depend on how earlier ones came out.
+    unheard = [1.0 for name in case.evidence.finalists if name not in found]
+    adjusted = holm([*(one.comparison.p_value for one in found.values()), *unheard])
     return {
         name: _Compared(one.pairs, one.comparison, p)
-        for (name, one), p in zip(found.items(), adjusted, strict=True)
+        for (name, one), p in zip(found.items(), adjusted, strict=False)
     }
 
 
