@@ -297,3 +297,22 @@ def test_no_event_and_no_result_whatsoever_breaks_the_page(events, result):
     run = RunFiles("run", events, telemetry=None, result=result, spec_yaml="")
 
     assert ET.fromstring(render(run_page(run))).tag == "html"  # noqa: S314 - our own text
+
+
+def test_events_that_are_only_counted_leave_the_page_as_it_is(run_dir):
+    write_events(run_dir, ATTEMPT, PROGRESS, EPOCH, FINISHED)
+    without = text_of(page(run_dir))
+    noise = {"gradient_square": 1.0, "noise_trace": 2.0, "num_estimates": 3}
+
+    write_events(
+        run_dir,
+        {"event": "starting", "time": ATTEMPT["time"], "num_workers": 2},
+        ATTEMPT,
+        PROGRESS,
+        EPOCH,
+        {"event": "noise_scale", "time": 105.0, **noise},
+        FINISHED,
+        {"event": "ended", "time": FINISHED["time"]},
+    )
+
+    assert text_of(page(run_dir)) == without
