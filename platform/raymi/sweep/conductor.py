@@ -6,11 +6,10 @@ that one was killed. What to do next is decided by pure functions of the evidenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from raymi.data.version import Split
 from raymi.errors import SpecError
 from raymi.specs.sweep import Objective
 from raymi.sweep.accounts import Accounts
@@ -24,12 +23,12 @@ from raymi.sweep.evidence import (
     Purpose,
     RunEvidence,
     RunStatus,
-    Slices,
 )
 from raymi.sweep.ground import Ground
 from raymi.sweep.monitor import Monitor
 from raymi.sweep.probe.group import run_probe
 from raymi.sweep.probe.plan import ProbePlan
+from raymi.sweep.row_groups import RowGroups
 from raymi.sweep.runs import SweepRun, with_row_scores
 from raymi.sweep.setting import Setting
 from raymi.sweep.tuner import Tuning, run_all
@@ -37,7 +36,6 @@ from raymi.sweep.workspace import Intent, Workspace
 from raymi.train.events import EVENTS_FILE
 from raymi.train.follow import follow
 from raymi.train.planning import ensure_run
-from raymi.train.row_scores import row_slices
 from raymi.train.teaching import Teach, taught
 
 START_UP_S = 10.0
@@ -68,6 +66,7 @@ class Conductor:
         self._say = say
         self._teach = teach
         self._base = ground.evidence(workspace)
+        self._groups = RowGroups(ground.plan)
         self._probe = ProbeEvidence()
         self._outcomes: dict[str, RunEvidence] = {}
         self._runs: dict[str, SweepRun] = {}
@@ -87,7 +86,7 @@ class Conductor:
             update={
                 "probe": self._probe,
                 "runs": tuple(self._outcomes.values()),
-                "slices": self._slices(with_test=has_tested),
+                "slices": self._groups.slices(with_test=has_tested),
                 "spending": spending.model_copy(update={"stopped_by": self._stopped_by}),
             }
         )
@@ -388,10 +387,3 @@ class Conductor:
                 if one.setting in front
             ],
         )
-
-    def _slices(self, *, with_test: bool) -> Slices:
-        names, validation = row_slices(self._ground.plan, Split.VALIDATION)
-        test: Iterable[int] = ()
-        if with_test:
-            test = row_slices(self._ground.plan, Split.TEST)[1].tolist()
-        return Slices(names=names, validation=tuple(validation.tolist()), test=tuple(test))
