@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from raymi.accelerators.catalog import find
+from raymi.accelerators.environment import check_visible_devices
+from raymi.errors import TrainingError
 from raymi.specs.resources import ResourceSpec
 from raymi.sweep.evidence import ProbeEvidence
 from raymi.sweep.probe import journal
-from raymi.sweep.probe.journal import JOURNAL_FILE, ProbeJournal, read_probe
-from raymi.sweep.probe.plan import ProbePlan
-from raymi.sweep.probe.worker import PLAN_FILE, STOP_FILE, probe_worker
+from raymi.sweep.probe.journal import JOURNAL_FILE, ProbeJournal, looked_at, read_probe
+from raymi.sweep.probe.memory import OUT_OF_MEMORY
+from raymi.sweep.probe.plan import PLAN_FILE, ProbePlan
+from raymi.sweep.probe.progress import ProbeProgress
+from raymi.sweep.probe.worker import STOP_FILE, probe_worker
+from raymi.train import cluster
 from raymi.train.attempt import Attempt, Group, make_trainer
-from raymi.train.events import Event, EventReader, read_events
-from raymi.train.failure import CONSEQUENCES, classify
-from raymi.train.follow import format_seconds
+from raymi.train.events import EventReader, read_events
+from raymi.train.failure import (
+    CONSEQUENCES,
+    ROOM_PATIENCE_S,
+    Reason,
+    classify,
+    first_cause,
+    training_error,
+)
+from raymi.train.worker_group import Room, wait_for_room
 
-_LOOK_INTERVAL_S = 0.3
+_LOOK_INTERVAL_S = 0.2
 
-_MOST_UNEXPLAINED = 2
+_MOST_UNEXPLAINED = 3
 """Deaths in a row while nothing was being measured; then it is not the settings."""
 
 
@@ -43,89 +56,134 @@ def run_probe(
     Args:
         plan: What to measure.
         say: Receives progress, a line at a time.
-        should_stop: Whether to end between two windows, with what there is.
-        start: Starts the workers; unset: on Ray.
+        should_stop: Whether to end between two measurements, with what there is.
+        start: Starts the workers; unset: on Ray, once there is room.
 
     Raises:
-        Exception: Of Ray; the group dies, and no setting explains it.
+        TrainingError: There is no room for the workers, or they die and no setting explains it.
     """
-    probe_dir = Path(plan.probe_dir)
-    (probe_dir / STOP_FILE).unlink(missing_ok=True)
-    pen = ProbeJournal(probe_dir)
-    num_unexplained = 0
-    while not _is_complete(plan):
-        pen.note(journal.STARTED, num_workers=plan.num_workers)
+    driver = _Driver(plan, say, should_stop)
+    if start is None:
+        driver.run(_start_on_ray, wait=lambda: _wait_for_room(plan, should_stop))
+    else:
+        driver.run(start)
+    return read_probe(Path(plan.probe_dir))
+
+
+class _Driver:
+    """All worker groups of one probe."""
+
+    def __init__(
+        self, plan: ProbePlan, say: Callable[[str], None], should_stop: Callable[[], bool]
+    ) -> None:
+        self._plan = plan
+        self._dir = Path(plan.probe_dir)
+        self._say = say
+        self._should_stop = should_stop
+        self._journal = ProbeJournal(self._dir)
+
+    def run(
+        self, start: Callable[[ProbePlan], RunningGroup], *, wait: Callable[[], None] | None = None
+    ) -> None:
+        """Group after group, until everything is measured."""
+        (self._dir / STOP_FILE).unlink(missing_ok=True)
+        self._plan.save(self._dir / PLAN_FILE)
+        num_groups, num_unexplained = 0, 0
+        while not self._is_over():
+            if wait is not None:
+                wait()
+            num_groups += 1
+            try:
+                if self._run_group(start):
+                    return
+                num_unexplained = 0
+            except Exception as error:
+                num_unexplained += 1
+                if num_unexplained >= _MOST_UNEXPLAINED:
+                    raise training_error(
+                        error, run_id=self._plan.sweep_id, attempts=num_groups
+                    ) from error
+
+    def _is_over(self) -> bool:
+        limit_s = self._plan.limit_s
+        is_spent = limit_s is not None and self._journal.accelerator_s() >= limit_s
+        return self._journal.progress().is_complete or is_spent or self._should_stop()
+
+    def _run_group(self, start: Callable[[ProbePlan], RunningGroup]) -> bool:
+        """From its start to its end; False: settings have killed it, and are out.
+
+        Raises:
+            Exception: Of whoever runs the workers; one failed, while nothing was measured.
+        """
+        reader = EventReader(self._dir / JOURNAL_FILE)
+        tell = ProbeProgress(self._plan, self._say, earlier=reader.new_events())
+        self._journal.note(journal.STARTED, num_workers=self._plan.num_workers)
         try:
-            _stay(plan, (start or _start_on_ray)(plan), say=say, should_stop=should_stop)
+            self._stay(start(self._plan), reader, tell)
         except Exception as error:
-            reason = classify(error)
-            index = journal.looked_at(read_events(probe_dir / JOURNAL_FILE))
-            pen.note(journal.ENDED)
-            num_unexplained = num_unexplained + 1 if index is None else 0
-            if num_unexplained >= _MOST_UNEXPLAINED:
+            if not self._blame(error):
                 raise
-            if index is not None:
-                why = CONSEQUENCES[reason].sentence
-                pen.note(journal.FAILED, setting=index, why=f"while it was probed: {why}")
-                say(f"probe: {plan.setting(index).label}: {why}; going on without it")
-            continue
-        pen.note(journal.ENDED)
-        break
-    return read_probe(probe_dir)
+            return False
+        finally:
+            self._journal.note(journal.ENDED)
+            tell.all_of(reader.new_events())
+        return True
+
+    def _stay(self, group: RunningGroup, reader: EventReader, tell: ProbeProgress) -> None:
+        while not group.has_ended(within_s=_LOOK_INTERVAL_S):
+            tell.all_of(reader.new_events())
+            if self._should_stop():
+                (self._dir / STOP_FILE).touch()
+
+    def _blame(self, error: Exception) -> bool:
+        """Fail whatever was being measured when the workers were lost; whether that was known."""
+        lost = looked_at(read_events(self._dir / JOURNAL_FILE))
+        self._journal.fail(map(self._plan.setting, lost), _why(error), died=True)
+        return bool(lost)
 
 
-def _is_complete(plan: ProbePlan) -> bool:
-    """Whether an earlier driver has seen the probe through."""
-    events = read_events(Path(plan.probe_dir) / JOURNAL_FILE)
-    return any(event["event"] == journal.COMPLETE for event in events)
+def _why(error: Exception) -> str:
+    reason = classify(error)
+    if reason is Reason.OUT_OF_MEMORY:
+        return f"{OUT_OF_MEMORY}: while it was probed"
+    if reason is not Reason.ERROR:
+        return f"{CONSEQUENCES[reason].sentence} while it was probed"
+    cause = first_cause(error)
+    line = next(iter(str(cause).strip().splitlines()), "")
+    return f"{type(cause).__name__}: {line}"[:200]
 
 
-def _stay(
-    plan: ProbePlan,
-    group: RunningGroup,
-    *,
-    say: Callable[[str], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    """Until the workers have returned; tells what they write."""
-    probe_dir = Path(plan.probe_dir)
-    reader = EventReader(probe_dir / JOURNAL_FILE)
-    began_at: float | None = None
-    while not group.has_ended(within_s=_LOOK_INTERVAL_S):
-        for event in reader.new_events():
-            if event["event"] == journal.WINDOW and began_at is None:
-                began_at = event["time"]
-            if line := _line(plan, event, began_at):
-                say(line)
-        if should_stop():
-            (probe_dir / STOP_FILE).touch()
+def _resources(plan: ProbePlan) -> ResourceSpec:
+    return ResourceSpec(
+        accelerator=plan.accelerator,
+        num_workers=plan.num_workers,
+        cpus_per_worker=plan.cpus_per_worker,
+    )
 
 
-def _line(plan: ProbePlan, event: Event, began_at: float | None) -> str | None:
-    match event["event"]:
-        case journal.FAILED:
-            return f"probe: {plan.setting(event['setting']).label}: {event['why']}"
-        case journal.ROUND:
-            done, total = event["round"] + 1, plan.spec.rounds
-            eta_s = (event["time"] - (began_at or event["time"])) / done * (total - done)
-            racing = len(plan.settings) - len(event["dropped"])
-            return (
-                f"probe: round {done} of at most {total}, {racing} settings, "
-                f"about {format_seconds(eta_s)} left"
-            )
-    return None
+def _wait_for_room(plan: ProbePlan, is_over: Callable[[], bool]) -> None:
+    """Until all workers have a place; waiting costs nobody's accelerator-seconds.
+
+    Raises:
+        TrainingError: They still have none after minutes.
+    """
+    room = Room(_resources(plan), find(plan.accelerator), cluster.free)
+    if wait_for_room(room, patience_s=ROOM_PATIENCE_S, is_over=is_over) or is_over():
+        return
+    reason = CONSEQUENCES[Reason.NO_ROOM]
+    raise TrainingError(
+        f"the probe of {plan.sweep_id}: {reason.sentence}",
+        reason=Reason.NO_ROOM.value,
+        why=room.sentence(),
+        fix=reason.fix,
+    )
 
 
 def _start_on_ray(plan: ProbePlan) -> Attempt:
-    (Path(plan.probe_dir) / PLAN_FILE).write_text(plan.model_dump_json(), encoding="utf-8")
     group = Group(
         name=f"{plan.sweep_id}-probe",
         accelerator=find(plan.accelerator),
-        resources=ResourceSpec(
-            accelerator=plan.accelerator,
-            num_workers=plan.num_workers,
-            cpus_per_worker=plan.cpus_per_worker,
-        ),
+        resources=_resources(plan),
         num_workers=plan.num_workers,
         precision=plan.setting(plan.reference).precision,
     )
@@ -138,4 +196,6 @@ def _probe(config: dict[str, Any]) -> None:
     from raymi.train.launcher import RayTrainLauncher
 
     plan = ProbePlan.load(Path(config["plan_file"]))
+    if find(plan.accelerator).vendor == "amd":
+        check_visible_devices(os.environ)
     probe_worker(plan, RayTrainLauncher())

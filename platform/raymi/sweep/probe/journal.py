@@ -1,34 +1,115 @@
 """The probe's journal: every measurement is written down at once, so that a killed probe goes on.
 
-One line of JSON for each glance, memory point, window, latency, failure, and for the beginning and
-end of each worker group. What was measured on other hardware or software is not read.
+One line of JSON for each glance, memory point, window, latency and failure, and for the beginning
+and end of each worker group. What was measured on other hardware or software does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from raymi.store.record import Record
 from raymi.sweep.evidence import Glance, Latency, MemoryPoint, ProbeEvidence, Window
 from raymi.sweep.setting import Setting
-from raymi.train.events import Event, EventLog, read_events
+from raymi.train.events import Event, EventLog, EventReader, read_events
 
 JOURNAL_FILE = "probe.jsonl"
 
-STARTED, READY, ENDED = "started", "ready", "ended"
-LOOKING, FAILED = "looking", "failed"
-GLANCE, MEMORY, WINDOW, LATENCY = "glance", "memory", "window", "latency"
-ROUND = "round"
-COMPLETE = "complete"
-"""Everything was measured, as far as the limits allowed."""
+STARTED = "started"
+"""A worker group was asked for."""
 
-_RECORDS: dict[str, type[Record]] = {
-    GLANCE: Glance,
-    MEMORY: MemoryPoint,
-    WINDOW: Window,
-    LATENCY: Latency,
+READY = "ready"
+"""Its workers have met."""
+
+ENDED = "ended"
+"""It is gone."""
+
+COMPLETE = "complete"
+"""Nothing is left to measure."""
+
+LOOKING = "looking"
+"""A measurement begins: if the workers are lost before it ends, it was by these settings."""
+
+FAILED = "failed"
+GLANCE = "glance"
+MEMORY = "memory"
+WINDOW = "window"
+LATENCY = "latency"
+ROUND = "round"
+"""Every setting in the race has had its window."""
+
+
+@dataclass
+class Progress:
+    """What a journal says is done, on the hardware that was used last."""
+
+    glances: list[Glance] = field(default_factory=list)
+    memory: list[MemoryPoint] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
+    failures: dict[int, str] = field(default_factory=dict)
+    dropped: set[int] = field(default_factory=set)
+    """Settings that left the race."""
+
+    closed: set[int] = field(default_factory=set)
+    """Rounds that are complete."""
+
+    deaths: dict[int, str] = field(default_factory=dict)
+    """Those failures that took the workers with them."""
+
+    is_complete: bool = False
+    machine: list[str] | None = None
+    memory_limit_gib: float | None = None
+    meter: str | None = None
+
+    def take(self, event: Event) -> None:
+        """Read the next line."""
+        kind = event["event"]
+        if kind == READY:
+            self._begin(event)
+        elif kind == FAILED:
+            self.failures[event["setting"]] = event["why"]
+            if event["died"]:
+                self.deaths[event["setting"]] = event["why"]
+        elif kind == ROUND:
+            self.closed.add(event["round"])
+            self.dropped.update(event["dropped"])
+        elif kind == COMPLETE:
+            self.is_complete = True
+        elif kind in _MEASUREMENTS:
+            _MEASUREMENTS[kind](self, event["record"])
+
+    def _begin(self, event: Event) -> None:
+        if self.machine not in (None, event["machine"]):
+            # Whoever killed the workers may do so again, and again.
+            fresh = Progress(failures=dict(self.deaths), deaths=self.deaths)
+            self.__dict__.update(fresh.__dict__)
+        self.machine = event["machine"]
+        self.memory_limit_gib, self.meter = event["memory_limit_gib"], event["meter"]
+        # The others of an unfinished round will be timed at another time.
+        self.windows = [one for one in self.windows if one.round in self.closed]
+
+    def evidence(self) -> ProbeEvidence:
+        """For the decision."""
+        return ProbeEvidence(
+            glances=tuple(self.glances),
+            memory_limit_gib=self.memory_limit_gib,
+            memory=tuple(self.memory),
+            windows=tuple(self.windows),
+            latencies=tuple(self.latencies),
+            failures=dict(self.failures),
+            meter=self.meter,
+        )
+
+
+_MEASUREMENTS: dict[str, Callable[[Progress, Any], None]] = {
+    GLANCE: lambda done, record: done.glances.append(Glance.model_validate(record)),
+    MEMORY: lambda done, record: done.memory.append(MemoryPoint.model_validate(record)),
+    WINDOW: lambda done, record: done.windows.append(Window.model_validate(record)),
+    LATENCY: lambda done, record: done.latencies.append(Latency.model_validate(record)),
 }
 
 
@@ -36,7 +117,11 @@ class ProbeJournal:
     """The pen of whoever measures; one process at a time."""
 
     def __init__(self, probe_dir: Path) -> None:
-        self._log = EventLog(probe_dir / JOURNAL_FILE)
+        path = probe_dir / JOURNAL_FILE
+        self._log = EventLog(path)
+        self._reader = EventReader(path)
+        self._events: list[Event] = []
+        self._progress = Progress()
 
     def note(self, kind: str, **fields: Any) -> None:
         """Write down that something happens."""
@@ -46,113 +131,92 @@ class ProbeJournal:
         """Write down a measurement."""
         self._log.append(kind, record=record.model_dump(mode="json"), **fields)
 
+    def looking(self, settings: Iterable[Setting]) -> None:
+        """Write down whose fault it is if nothing is written any more."""
+        self.note(LOOKING, settings=[setting.index for setting in settings])
 
-def read_probe(probe_dir: Path, *, keep_open_round: bool = True) -> ProbeEvidence:
-    """Everything measured so far, on the hardware that was used last.
+    def fail(self, settings: Iterable[Setting], why: str, *, died: bool = False) -> None:
+        """Write down that settings do not run.
 
-    Args:
-        probe_dir: Where the journal is.
-        keep_open_round: Whether windows of a round that was cut off count.
+        Args:
+            settings: Those.
+            why: For people.
+            died: Whether they took the workers with them.
+        """
+        for setting in settings:
+            self.note(FAILED, setting=setting.index, why=why, died=died)
+
+    def progress(self) -> Progress:
+        """What is done, by whomever; not to be changed."""
+        self._catch_up()
+        return self._progress
+
+    def accelerator_s(self) -> float:
+        """See `accelerator_s`."""
+        self._catch_up()
+        return accelerator_s(self._events)
+
+    def _catch_up(self) -> None:
+        for event in self._reader.new_events():
+            self._events.append(event)
+            self._progress.take(event)
+
+
+def accelerator_s(events: Iterable[Event]) -> float:
+    """Workers times the seconds that groups were held; a killed one up to its last line.
+
+    A group that nobody asked for, as under `torchrun`, counts from when it was ready.
     """
-    events = _of_this_machine(read_events(probe_dir / JOURNAL_FILE))
-    found: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
-    failures: dict[int, str] = {}
-    limit: float | None = None
-    meter: str | None = None
-    closed = {event["round"] for event in events if event["event"] == ROUND}
+    total_s, began_at, num_workers, last_at = 0.0, 0.0, 0, 0.0
     for event in events:
-        kind = event["event"]
-        if kind in _RECORDS:
-            record = _RECORDS[kind].model_validate(event["record"])
-            is_open = isinstance(record, Window) and record.round not in closed
-            if keep_open_round or not is_open:
-                found[kind].append(record)
-        elif kind == FAILED:
-            failures[event["setting"]] = event["why"]
-        elif kind == READY:
-            limit, meter = event["memory_limit_gib"], event["meter"]
-    return ProbeEvidence(
-        glances=tuple(found[GLANCE]),
-        memory_limit_gib=limit,
-        memory=tuple(found[MEMORY]),
-        windows=tuple(found[WINDOW]),
-        latencies=tuple(found[LATENCY]),
-        failures=failures,
-        meter=meter,
-    )
+        kind, now = event["event"], event["time"]
+        if kind == STARTED or (kind == READY and num_workers == 0):
+            total_s += num_workers * (last_at - began_at)
+            began_at, num_workers = now, event["num_workers"]
+        elif kind == ENDED:
+            total_s += num_workers * (now - began_at)
+            num_workers = 0
+        last_at = now
+    return total_s + num_workers * (last_at - began_at)
+
+
+def looked_at(events: Iterable[Event]) -> tuple[int, ...]:
+    """Settings that were being measured when the journal ends; empty if none was."""
+    found: tuple[int, ...] = ()
+    for event in events:
+        found = tuple(event["settings"]) if event["event"] == LOOKING else ()
+    return found
+
+
+def read_progress(probe_dir: Path) -> Progress:
+    """What is done."""
+    return ProbeJournal(probe_dir).progress()
+
+
+def read_probe(probe_dir: Path) -> ProbeEvidence:
+    """Everything measured so far, on the hardware that was used last."""
+    return read_progress(probe_dir).evidence()
 
 
 def probe_accelerator_s(probe_dir: Path) -> float:
     """Workers times the seconds that groups were held; a killed one up to its last line."""
-    total_s, began_at, num_workers, last_at = 0.0, 0.0, 0, 0.0
-    for event in read_events(probe_dir / JOURNAL_FILE):
-        if event["event"] == STARTED:
-            total_s += num_workers * (last_at - began_at)
-            began_at, num_workers = event["time"], event["num_workers"]
-        last_at = event["time"]
-        if event["event"] == ENDED:
-            total_s += num_workers * (last_at - began_at)
-            num_workers = 0
-    return total_s + num_workers * (last_at - began_at)
+    return accelerator_s(read_events(probe_dir / JOURNAL_FILE))
 
 
 def probe_seconds_by_precision(probe_dir: Path, settings: Sequence[Setting]) -> dict[str, float]:
     """Accelerator-seconds of measurements by precision; starting up is nobody's.
 
-    Each measurement counts from the line before it, warm-up included.
+    Each measurement counts from the line before it, building and warm-up included.
     """
     precisions = {setting.index: setting.precision.value for setting in settings}
     seconds: dict[str, float] = {}
     last_at, num_workers = 0.0, 0
     for event in read_events(probe_dir / JOURNAL_FILE):
-        kind = event["event"]
-        if kind == STARTED:
+        if event["event"] in (STARTED, READY):
             num_workers = event["num_workers"]
-        index = _setting_of(event)
-        if index in precisions and kind != LOOKING:
+        index = event.get("record", event).get("setting")
+        if index in precisions:
             name = precisions[index]
             seconds[name] = seconds.get(name, 0.0) + num_workers * (event["time"] - last_at)
         last_at = event["time"]
     return seconds
-
-
-def looked_at(events: Iterable[Event]) -> int | None:
-    """The setting that was being measured when the journal ends; None if none was."""
-    index: int | None = None
-    for event in events:
-        if event["event"] == LOOKING:
-            index = event["setting"]
-        elif event["event"] in (*_RECORDS, FAILED, ROUND, ENDED, STARTED):
-            index = None
-    return index
-
-
-def rounds_done(probe_dir: Path) -> int:
-    """Complete rounds on the hardware that was used last."""
-    events = _of_this_machine(read_events(probe_dir / JOURNAL_FILE))
-    return max((event["round"] + 1 for event in events if event["event"] == ROUND), default=0)
-
-
-def dropped_settings(probe_dir: Path) -> set[int]:
-    """Settings that left the race."""
-    events = _of_this_machine(read_events(probe_dir / JOURNAL_FILE))
-    return {i for event in events if event["event"] == ROUND for i in event["dropped"]}
-
-
-def _of_this_machine(events: list[Event]) -> list[Event]:
-    """Without what was measured before the hardware or the software changed."""
-    machine: Any = None
-    kept: list[Event] = []
-    for event in events:
-        if event["event"] == READY and event["machine"] != machine:
-            if machine is not None:
-                kept = [one for one in kept if one["event"] == FAILED]
-            machine = event["machine"]
-        kept.append(event)
-    return kept
-
-
-def _setting_of(event: Event) -> int | None:
-    record = event.get("record", event)
-    index = record.get("setting")
-    return index if isinstance(index, int) else None

@@ -1,8 +1,9 @@
-"""Peak memory of a micro-batch in a fresh process: `python -m raymi.sweep.probe.memory PLAN`.
+"""Peak memory of a micro-batch in a fresh process.
 
-The process imports torch once, reads requests from its input, and forks a child for each: a clean
-context and a clean allocator, without the seconds that an import takes. A child that passes the
-limit is killed, so that the machine is not. `MemoryProbe` is the other side of the pipe.
+`python -m raymi.sweep.probe.memory PLAN DEVICE` imports torch once, reads requests from its input,
+and forks a child for each: a clean context and a clean allocator, without the seconds that an
+import takes. A child that passes the limit is killed, so that the machine is not. `MemoryProbe` is
+the other side of the pipe.
 """
 
 from __future__ import annotations
@@ -16,14 +17,22 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+import psutil
 
 from raymi.sweep.probe.plan import ProbePlan
 
+if TYPE_CHECKING:
+    import torch
+
 _GIB = 1 << 30
-_LOOK_INTERVAL_S = 0.01
+_LOOK_INTERVAL_S = 0.005
 _NUM_STEPS = 2
 """The first step makes the optimizer's state, the second has it beside the activations."""
+
+_MOST_PASSES = 2
+"""From the second pass of a step on, gradients are there beside the activations."""
 
 OUT_OF_MEMORY = "out of memory"
 
@@ -40,6 +49,8 @@ class MemoryProbe:
         """
         self._process = subprocess.Popen(
             [sys.executable, "-m", "raymi.sweep.probe.memory", str(plan_file), device],
+            # A worker of Ray finds code where Ray has put it, which is not in its environment.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,14 +86,14 @@ class MemoryProbe:
         trace: TracebackType | None,
     ) -> None:
         """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
 
 
 def main(argv: list[str]) -> None:
@@ -91,15 +102,18 @@ def main(argv: list[str]) -> None:
 
     from raymi.sweep.probe import rig  # noqa: F401 - imported once, for all children
 
-    plan = ProbePlan.load(Path(argv[0]))
+    plan, device = ProbePlan.load(Path(argv[0])), torch.device(argv[1])
+    # Whatever a network prints must not be taken for an answer.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     for line in sys.stdin:
-        request = json.loads(line)
-        answer = _in_a_child(plan, torch.device(argv[1]), request)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(_in_a_child(plan, device, json.loads(line))) + "\n")
+        answers.flush()
 
 
-def _in_a_child(plan: ProbePlan, device: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _in_a_child(
+    plan: ProbePlan, device: torch.device, request: dict[str, Any]
+) -> dict[str, float | str | None]:
     """Fork, wait, and say how it ended."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -107,25 +121,30 @@ def _in_a_child(plan: ProbePlan, device: Any, request: dict[str, Any]) -> dict[s
         os.close(read_end)
         _measure(plan, device, request, write_end)
     os.close(write_end)
-    status, was_killed = _wait(child, request["limit"] if device.type == "cpu" else None)
+    bound_gib = None
+    if device.type == "cpu":
+        # Without a limit, too, the machine is to live on.
+        bound_gib = request["limit"] or psutil.virtual_memory().available / _GIB * 0.9
+    status, was_killed = _wait(child, bound_gib)
     with os.fdopen(read_end, encoding="utf-8") as pipe:
         text = pipe.read()
     if text and os.WIFEXITED(status):
-        answer: dict[str, Any] = json.loads(text)
+        answer: dict[str, float | str | None] = json.loads(text)
         return answer
-    is_kernel = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    why = OUT_OF_MEMORY if was_killed or is_kernel else f"the process ended with status {status}"
+    # A kill that did not come from here came from the kernel, which had run out of memory.
+    was_killed |= os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    why = OUT_OF_MEMORY if was_killed else f"its process ended with status {status}"
     return {"peak_gib": None, "why": why}
 
 
-def _wait(child: int, limit_gib: float | None) -> tuple[int, bool]:
+def _wait(child: int, bound_gib: float | None) -> tuple[int, bool]:
     """Until the child has ended, or has grown too large and is killed."""
     was_killed = False
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return status, was_killed
-        if limit_gib is not None and not was_killed and _resident_gib(child) > limit_gib:
+        if bound_gib is not None and not was_killed and _resident_gib(child) > bound_gib:
             os.kill(child, signal.SIGKILL)
             was_killed = True
         time.sleep(_LOOK_INTERVAL_S)
@@ -139,18 +158,22 @@ def _resident_gib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / _GIB
 
 
-def _measure(plan: ProbePlan, device: Any, request: dict[str, Any], pipe: int) -> None:
-    """In the child: two steps of one micro-batch; never returns."""
+def _measure(plan: ProbePlan, device: torch.device, request: dict[str, Any], pipe: int) -> NoReturn:
+    """In the child."""
     code = 1
     try:
-        answer = json.dumps(_peak(plan, device, request))
-        os.write(pipe, answer.encode())
+        with contextlib.suppress(OSError):
+            # If memory runs out all the same, the kernel should take this process.
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        os.write(pipe, json.dumps(_peak(plan, device, request)).encode())
         code = 0
     finally:
         os._exit(code)
 
 
-def _peak(plan: ProbePlan, device: Any, request: dict[str, Any]) -> dict[str, Any]:
+def _peak(
+    plan: ProbePlan, device: torch.device, request: dict[str, Any]
+) -> dict[str, float | str | None]:
     import torch
 
     from raymi.sweep.probe.rig import Rig
@@ -158,13 +181,17 @@ def _peak(plan: ProbePlan, device: Any, request: dict[str, Any]) -> dict[str, An
     from raymi.train.throughput import peak_memory_gib
 
     torch.set_num_threads(plan.cpus_per_worker)
+    index = request["setting"]
     try:
-        rig = Rig(plan.plan(request["setting"]), device=device, rank=0, num_workers=1, group=None)
-        rig.run(micro_batch_size=request["micro_batch_size"], num_passes=1, num_steps=_NUM_STEPS)
-    except (RuntimeError, MemoryError) as error:
-        if classify(error) is Reason.OUT_OF_MEMORY or isinstance(error, MemoryError):
+        Rig(plan.plan(index), device=device).run(
+            micro_batch_size=request["micro_batch_size"],
+            num_passes=min(_MOST_PASSES, plan.setting(index).accumulation_steps),
+            num_steps=_NUM_STEPS,
+        )
+    except Exception as error:  # noqa: BLE001 - a network may fail in any way
+        if classify(error) is Reason.OUT_OF_MEMORY:
             return {"peak_gib": None, "why": OUT_OF_MEMORY}
-        return {"peak_gib": None, "why": f"{type(error).__name__}: {error}"[:200]}
+        return {"peak_gib": None, "why": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
     peak, limit = peak_memory_gib(device), request["limit"]
     if limit is not None and peak > limit:
         return {"peak_gib": None, "why": OUT_OF_MEMORY}

@@ -7,10 +7,14 @@ activations grow with the micro-batch: peak = fixed + per_sample * micro-batch.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+_ENDLESS = 1 << 31
+"""Stands for a micro-batch without limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +31,32 @@ class MemoryLine:
         return self.fixed_gib + self.per_sample_gib * micro_batch_size
 
     def largest_micro_batch(self, limit_gib: float) -> int:
-        """The largest micro-batch predicted to fit; 0 if none does.
-
-        Without growth everything fits: then 2^31 stands for no limit.
-        """
+        """The largest micro-batch predicted to fit; 0 if none does, 2^31 if all do."""
         room_gib = limit_gib - self.fixed_gib
         if room_gib < self.per_sample_gib:
             return 0
         if self.per_sample_gib <= 0.0:
-            return 1 << 31
-        return math.floor(room_gib / self.per_sample_gib + 1e-9)
+            return _ENDLESS
+        # A whole number of samples must not be lost to the last bit.
+        return min(_ENDLESS, math.floor(room_gib / self.per_sample_gib * (1.0 + 1e-12)))
 
 
 def fit(points: Sequence[tuple[int, float]]) -> MemoryLine | None:
-    """Least squares through (micro-batch, GiB); None with fewer than two sizes."""
+    """Least squares of the relative error through (micro-batch, GiB).
+
+    None with fewer than two sizes. A line that would fall is taken as flat: more samples never
+    take less, so that it is noise.
+    """
     if len({size for size, _ in points}) < 2:
         return None
     sizes = np.array([size for size, _ in points], dtype=np.float64)
     peaks = np.array([peak for _, peak in points], dtype=np.float64)
-    design = np.stack([np.ones_like(sizes), sizes], axis=1)
-    (fixed, slope), *_ = np.linalg.lstsq(design, peaks, rcond=None)
-    slope = max(0.0, float(slope))
-    fixed = float(fixed) if slope > 0.0 else float(peaks.mean())
+    design = np.stack([1.0 / peaks, sizes / peaks], axis=1)
+    (fixed, slope), *_ = np.linalg.lstsq(design, np.ones_like(peaks), rcond=None)
+    if slope <= 0.0:
+        fixed, slope = peaks.mean(), 0.0
     errors = np.abs(fixed + slope * sizes - peaks) / peaks
-    return MemoryLine(fixed, slope, float(errors.max()))
+    return MemoryLine(float(fixed), float(slope), float(errors.max()))
 
 
 def largest_that_fits(
@@ -61,19 +67,21 @@ def largest_that_fits(
     Args:
         sizes: Ascending. If one fits, all smaller ones do.
         fits: Tries one; expensive, so it is asked as seldom as possible.
-        guess: Where the limit is expected; tried first, with its neighbour above.
+        guess: The largest that is expected to fit: it is tried first, then the one above it, so
+            that a right guess takes two tries.
     """
     low, high = -1, len(sizes)
-    middle = len(sizes) - 1
+    """The largest place known to fit, and the smallest known not to."""
+    tries = []
     if guess is not None:
-        middle = max(0, max((i for i, size in enumerate(sizes) if size <= guess), default=0))
+        place = bisect_right(sizes, guess) - 1
+        tries = [place + 1, place]
     while high - low > 1:
+        middle = tries.pop() if tries else (low + high) // 2
+        if not low < middle < high:
+            continue
         if fits(sizes[middle]):
             low = middle
-            # A guess that holds is checked right above it before anything is halved.
-            middle = middle + 1 if guess is not None and high == len(sizes) else (low + high) // 2
         else:
             high = middle
-            middle = (low + high) // 2
-        middle = min(max(middle, low + 1), high - 1)
     return sizes[low] if low >= 0 else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,10 +13,10 @@ FIRST_CUT = 4
 """Rounds before anybody is dropped."""
 
 CLEARLY_SLOWER = 0.9
-"""Of the fastest of the same state: whoever stays below in nearly every round is dropped."""
+"""Of the fastest rival: whoever stays below it, interval and all, is dropped."""
 
 KEPT = 2
-"""Of the fastest of each state, however they compare."""
+"""The fastest of each group of rivals, however they compare."""
 
 PRECISE = 0.02
 """Relative width of an interval below which nothing more is to be learned."""
@@ -24,9 +24,21 @@ PRECISE = 0.02
 MIN_ROUNDS = 6
 """Fewer have no 95% interval."""
 
+_CUT_CONFIDENCE = 0.85
+"""Of four ratios the extremes hold the median with 87.5%, of seven all but the extremes with
+87.5% too. A wrong cut costs little: whoever is dropped is 10% slower in nearly every round."""
 
-def speeds(windows: Sequence[Window], samples: Mapping[int, int]) -> dict[int, dict[int, float]]:
-    """Setting -> round -> samples/s of its windows that count; of several, the last.
+_STILL_FALLING = 0.95
+"""Of the time of earlier steps: warm-up goes on while steps get faster by more than this."""
+
+_FEWEST_STEPS = 3
+
+Speeds = Mapping[int, Mapping[int, float]]
+"""Setting -> round -> samples per second."""
+
+
+def speeds(windows: Iterable[Window], samples: Mapping[int, int]) -> dict[int, dict[int, float]]:
+    """Speeds of all windows that count; of several in one round, of the last.
 
     Args:
         windows: Of all settings; the control's are left out.
@@ -41,54 +53,59 @@ def speeds(windows: Sequence[Window], samples: Mapping[int, int]) -> dict[int, d
 
 
 def to_drop(
-    by_round: Mapping[int, Mapping[int, float]],
-    states: Sequence[Sequence[int]],
+    by_round: Speeds,
+    rivals: Iterable[Sequence[int]],
     *,
     protected: Collection[int],
     keeps_slow: bool,
 ) -> set[int]:
-    """Settings that have lost against the fastest of their own state, or whose state has lost.
+    """Settings that have lost against the fastest of their rivals, or whose whole group has lost.
+
+    They keep the windows that they have.
 
     Args:
-        by_round: See `speeds`; settings that are still in the race.
-        states: Settings that share a network and a precision, the reference's first.
+        by_round: Of the settings in the race.
+        rivals: Groups of settings that compute the same, the reference's first.
         protected: Never dropped.
-        keeps_slow: Whether a state that is slower than the reference's stays all the same.
+        keeps_slow: Whether a group that is slower than the reference's stays all the same.
     """
-    fastest: list[int] = []
     dropped: set[int] = set()
-    for state in states:
-        alive = [index for index in state if by_round.get(index)]
+    fastest: list[int] = []
+    for group in rivals:
+        alive = [index for index in group if by_round.get(index)]
         if not alive:
             continue
-        ordered = sorted(alive, key=lambda i: -float(np.median(list(by_round[i].values()))))
-        fastest.append(ordered[0])
-        dropped |= {i for i in ordered[KEPT:] if _has_lost(by_round[i], by_round[ordered[0]])}
-        if not keeps_slow and _has_lost(by_round[ordered[0]], by_round[fastest[0]]):
+        alive.sort(key=lambda index: -float(np.median(list(by_round[index].values()))))
+        fastest.append(alive[0])
+        dropped |= {
+            index for index in alive[KEPT:] if _has_lost(by_round[index], by_round[alive[0]])
+        }
+        if not keeps_slow and _has_lost(by_round[alive[0]], by_round[fastest[0]]):
             dropped |= set(alive)
     return dropped - set(protected)
 
 
 def _has_lost(ours: Mapping[int, float], best: Mapping[int, float]) -> bool:
-    """Whether one was clearly slower in all shared rounds but one."""
-    ratios = [ours[r] / best[r] for r in sorted(ours.keys() & best.keys())]
-    return len(ratios) >= FIRST_CUT and float(np.sort(ratios)[-2]) < CLEARLY_SLOWER
+    ratios = [ours[round_] / best[round_] for round_ in ours.keys() & best.keys()]
+    if len(ratios) < FIRST_CUT:
+        return False
+    return order_interval(ratios, confidence=_CUT_CONFIDENCE).high < CLEARLY_SLOWER
 
 
-def is_over(by_round: Mapping[int, Mapping[int, float]]) -> bool:
+def is_over(by_round: Speeds) -> bool:
     """Whether every setting in the race is known precisely."""
-    for rounds in by_round.values():
-        values = list(rounds.values())
-        if len(values) < MIN_ROUNDS:
-            return False
-        interval = order_interval(values)
-        if interval.high - interval.low > PRECISE * interval.median:
-            return False
-    return bool(by_round)
+    return bool(by_round) and all(_is_precise(list(r.values())) for r in by_round.values())
+
+
+def _is_precise(values: Sequence[float]) -> bool:
+    if len(values) < MIN_ROUNDS:
+        return False
+    interval = order_interval(values)
+    return interval.high - interval.low <= PRECISE * interval.median
 
 
 def is_steady(step_s: Sequence[float]) -> bool:
-    """Whether the last steps of a warm-up are no faster than those before them."""
-    if len(step_s) < 3:
+    """Whether steps have stopped getting faster, by the times of all steps since the first."""
+    if len(step_s) < _FEWEST_STEPS:
         return False
-    return step_s[-1] >= 0.9 * min(step_s[:-1])
+    return step_s[-1] >= _STILL_FALLING * min(step_s[:-1])
