@@ -6,68 +6,40 @@ from pathlib import Path
 
 import pytest
 
-from raymi.specs.loading import load_spec
+from raymi.sweep.evidence import ProbeEvidence
 from raymi.sweep.probe import journal
-from raymi.sweep.probe.journal import JOURNAL_FILE, read_probe, read_progress
-from raymi.sweep.probe.plan import PLAN_FILE, ProbePlan
-from raymi.sweep.probe.worker import probe_worker
-from raymi.sweep.runs import RunPlanner
-from raymi.sweep.setting import list_settings
+from raymi.sweep.probe.journal import (
+    JOURNAL_FILE,
+    accelerator_s,
+    probe_seconds_by_precision,
+    read_probe,
+)
+from raymi.sweep.probe.plan import ProbePlan
+from raymi.sweep.probe.rig import Rig
+from raymi.sweep.probe.worker import STOP_FILE, probe_worker
 from raymi.train.events import read_events
 from raymi.train.launcher import SingleProcessLauncher
+from tests.unit.sweep.probe_plans import plan_maker
 
-ROOT = Path(__file__).parents[3]
+WITH_MEMORY = {"memory": True, "memory_limit_gib": 8.0}
 
 
 @pytest.fixture(scope="module")
 def make_plan(tmp_path_factory):
-    store_dir = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        spec = load_spec(
-            ROOT / "jobs/digits/sweep.yaml",
-            [
-                "train.resources.num_workers=1",
-                "space={precision: [fp32, bf16], batch.micro_batch_size: [8, 16, 32]}",
-                "probe.rounds=6",
-                "probe.window_s=0.01",
-            ],
-        )
-        settings, reference = list_settings(spec)
-        planner = RunPlanner(spec, sweep_id="s", accelerator="cpu", store_dir=store_dir)
-        plans = tuple(planner.plan(setting) for setting in settings)
-
-    def make(probe_dir: Path, **fields: object) -> ProbePlan:
-        limit = fields.pop("memory_limit_gib", None)
-        plan = ProbePlan(
-            sweep_id="s",
-            probe_dir=str(probe_dir),
-            settings=settings,
-            plans=plans,
-            reference=reference,
-            spec=spec.probe.model_copy(update={"memory": False, **fields}),
-            num_workers=1,
-            cpus_per_worker=1,
-            accelerator="cpu",
-            memory_limit_gib=limit,
-            limit_s=None,
-            keeps_slow=True,
-            seed=0,
-        )
-        (probe_dir / PLAN_FILE).write_text(plan.model_dump_json())
-        return plan
-
-    return make
+    return plan_maker(
+        tmp_path_factory.mktemp("store"),
+        "space={precision: [fp32, bf16], batch.micro_batch_size: [8, 16, 32]}",
+    )
 
 
 @pytest.fixture(scope="module")
 def measured(make_plan, tmp_path_factory):
     """A whole probe, and its plan."""
-    plan = make_plan(tmp_path_factory.mktemp("probe"), memory=True, memory_limit_gib=8.0)
+    plan = make_plan(tmp_path_factory.mktemp("probe"), **WITH_MEMORY)
     return plan, probe(plan)
 
 
-def probe(plan: ProbePlan):
+def probe(plan: ProbePlan) -> ProbeEvidence:
     probe_worker(plan, SingleProcessLauncher())
     return read_probe(Path(plan.probe_dir))
 
@@ -80,39 +52,67 @@ def test_every_setting_and_the_control_has_a_window_in_each_of_the_first_rounds(
     assert all((*one, number) in windows for one in everybody for number in range(4))
 
 
-def test_the_order_of_a_round_is_another_in_each(measured):
+def test_memory_is_measured_at_three_sizes_of_each_precision(measured):
     _, evidence = measured
 
-    orders = {
-        tuple((w.setting, w.is_control) for w in evidence.windows if w.round == number)
-        for number in range(4)
-    }
-    assert len(orders) > 1
+    assert [point.micro_batch_size for point in evidence.memory] == [8, 16, 32] * 2
+    assert all(0.05 < point.peak_gib < 4.0 for point in evidence.memory)
 
 
-def test_a_probe_that_was_cut_off_repeats_only_its_open_round(measured, make_plan, tmp_path):
+def test_forward_passes_of_one_row_and_of_every_timed_size_are_timed(measured):
+    plan, evidence = measured
+
+    precisions = {s.index: s.precision.value for s in plan.settings}
+    found = {(precisions[one.setting], one.num_rows) for one in evidence.latencies}
+    assert found == {(p, n) for p in ("fp32", "bf16") for n in (1, 8, 16, 32)}
+
+
+def test_what_it_cost_is_known_by_precision(measured):
+    plan, _ = measured
+
+    seconds = probe_seconds_by_precision(Path(plan.probe_dir), plan.settings)
+
+    whole_s = accelerator_s(read_events(Path(plan.probe_dir) / JOURNAL_FILE))
+    assert set(seconds) == {"fp32", "bf16"}
+    assert 0.0 < sum(seconds.values()) <= whole_s
+
+
+@pytest.mark.parametrize("cut_after", ["memory", "window", "latency"])
+def test_a_probe_that_was_cut_off_repeats_nothing_that_was_complete(
+    measured, make_plan, tmp_path, cut_after
+):
     plan, _ = measured
     earlier = Path(plan.probe_dir) / JOURNAL_FILE
     lines, events = earlier.read_text().splitlines(keepends=True), read_events(earlier)
-    closed = [i for i, e in enumerate(events) if e["event"] == journal.ROUND and e["round"] == 2]
-    # Three lines into the fourth round.
-    (tmp_path / JOURNAL_FILE).write_text("".join(lines[: closed[0] + 4]))
-    kept = read_progress(tmp_path).evidence()
+    places = [i for i, event in enumerate(events) if event["event"] == cut_after]
+    middle = places[len(places) // 2]
+    (tmp_path / JOURNAL_FILE).write_text("".join(lines[: middle + 1]) + lines[middle + 1][:20])
+    kept = read_probe(tmp_path)
+    rounds = [event["round"] for event in events[: middle + 1] if event["event"] == journal.ROUND]
 
-    again = probe(make_plan(tmp_path, memory=True, memory_limit_gib=8.0))
+    again = probe(make_plan(tmp_path, **WITH_MEMORY))
 
-    assert (again.glances, again.memory) == (kept.glances, kept.memory)
-    assert [window for window in again.windows if window.round <= 2] == [
-        window for window in kept.windows if window.round <= 2
-    ]
-    assert max(window.round for window in again.windows) == 5
+    kinds = [event["event"] for event in read_events(tmp_path / JOURNAL_FILE)]
+    assert kinds.count("ready") == 2
+    complete = [window for window in kept.windows if window.round in rounds]
+    assert [window for window in again.windows if window.round in rounds] == complete
+    for name in ("glances", "memory", "latencies"):
+        before, after = getattr(kept, name), getattr(again, name)
+        assert after[: len(before)] == before
+    assert [point.micro_batch_size for point in again.memory] == [8, 16, 32] * 2
+    assert len(again.latencies) == 8
+    assert {window.round for window in again.windows} >= set(range(6))
+
+
+def test_a_probe_that_is_complete_measures_nothing(measured):
+    plan, evidence = measured
+
+    assert probe(plan) == evidence
 
 
 def test_a_hopelessly_slow_precision_is_looked_at_once_and_never_timed(
     make_plan, tmp_path, monkeypatch
 ):
-    from raymi.sweep.probe.rig import Rig
-
     run = Rig.run
 
     def slow(self, **steps):
@@ -138,16 +138,27 @@ def test_what_does_not_fit_is_a_result_and_is_not_timed(make_plan, tmp_path):
     assert evidence.windows == ()
 
 
-def test_memory_is_measured_at_three_sizes_of_each_precision(measured):
-    _, evidence = measured
+def test_networks_make_way_for_each_other_where_memory_is_short(measured, make_plan, tmp_path):
+    largest = max(point.peak_gib for point in measured[1].memory)
 
-    assert [point.micro_batch_size for point in evidence.memory] == [8, 16, 32] * 2
-    assert all(0.05 < point.peak_gib < 4.0 for point in evidence.memory)
+    # One network fits into half of it, and no two do.
+    evidence = probe(make_plan(tmp_path, memory=True, memory_limit_gib=2.5 * largest))
+
+    assert evidence.failures == {}
+    assert {window.round for window in evidence.windows} == set(range(6))
 
 
-def test_forward_passes_of_one_row_and_of_every_timed_size_are_timed(measured):
-    plan, evidence = measured
+def test_a_probe_that_is_told_to_stop_measures_nothing_more(make_plan, tmp_path):
+    (tmp_path / STOP_FILE).touch()
 
-    precisions = {s.index: s.precision.value for s in plan.settings}
-    found = {(precisions[one.setting], one.num_rows) for one in evidence.latencies}
-    assert found == {(p, n) for p in ("fp32", "bf16") for n in (1, 8, 16, 32)}
+    evidence = probe(make_plan(tmp_path))
+
+    assert (evidence.glances, evidence.windows) == ((), ())
+
+
+def test_a_probe_stops_at_its_limit(make_plan, tmp_path):
+    probe(make_plan(tmp_path, limit_s=0.5, rounds=100, window_s=0.05))
+
+    events = read_events(tmp_path / JOURNAL_FILE)
+    assert accelerator_s(events) < 3.0
+    assert "complete" not in {event["event"] for event in events}

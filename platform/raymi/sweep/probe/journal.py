@@ -117,19 +117,22 @@ class ProbeJournal:
     """The pen of whoever measures; one process at a time."""
 
     def __init__(self, probe_dir: Path) -> None:
-        path = probe_dir / JOURNAL_FILE
-        self._log = EventLog(path)
-        self._reader = EventReader(path)
+        self._path = probe_dir / JOURNAL_FILE
+        self._log: EventLog | None = None
+        self._reader = EventReader(self._path)
         self._events: list[Event] = []
         self._progress = Progress()
 
     def note(self, kind: str, **fields: Any) -> None:
         """Write down that something happens."""
+        if self._log is None:
+            _end_last_line(self._path)
+            self._log = EventLog(self._path)
         self._log.append(kind, **fields)
 
     def measured(self, kind: str, record: Record, **fields: Any) -> None:
         """Write down a measurement."""
-        self._log.append(kind, record=record.model_dump(mode="json"), **fields)
+        self.note(kind, record=record.model_dump(mode="json"), **fields)
 
     def looking(self, settings: Iterable[Setting]) -> None:
         """Write down whose fault it is if nothing is written any more."""
@@ -160,6 +163,13 @@ class ProbeJournal:
         for event in self._reader.new_events():
             self._events.append(event)
             self._progress.take(event)
+
+
+def _end_last_line(path: Path) -> None:
+    """What a killed writer has left half-written must not swallow the next line."""
+    if path.is_file() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
 
 
 def accelerator_s(events: Iterable[Event]) -> float:

@@ -41,20 +41,15 @@ class MemoryProbe:
     """Asks for fresh processes; a context manager."""
 
     def __init__(self, plan_file: Path, *, device: str) -> None:
-        """Start the process that forks.
+        """Get ready; nothing is started before it is needed.
 
         Args:
             plan_file: A ProbePlan, saved.
             device: As torch names it.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "raymi.sweep.probe.memory", str(plan_file), device],
-            # A worker of Ray finds code where Ray has put it, which is not in its environment.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._plan_file = plan_file
+        self._device = device
+        self._process: subprocess.Popen[str] | None = None
 
     def peak_gib(
         self, setting: int, micro_batch_size: int, *, limit_gib: float | None
@@ -65,15 +60,29 @@ class MemoryProbe:
             RuntimeError: The process that forks is gone.
         """
         request = {"setting": setting, "micro_batch_size": micro_batch_size, "limit": limit_gib}
-        if self._process.stdin is None or self._process.stdout is None:
+        if self._process is None:
+            self._process = self._start()
+        process = self._process
+        if process.stdin is None or process.stdout is None:
             raise RuntimeError("the memory probe has no pipes")
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the memory probe ended with code {self._process.wait()}")
+            raise RuntimeError(f"the memory probe ended with code {process.wait()}")
         answer = json.loads(line)
         return answer["peak_gib"], answer["why"]
+
+    def _start(self) -> subprocess.Popen[str]:
+        module = "raymi.sweep.probe.memory"
+        return subprocess.Popen(
+            [sys.executable, "-m", module, str(self._plan_file), self._device],
+            # A worker of Ray finds code where Ray has put it, which is not in its environment.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def __enter__(self) -> Self:
         """Itself."""
@@ -86,14 +95,17 @@ class MemoryProbe:
         trace: TracebackType | None,
     ) -> None:
         """End the process."""
-        for pipe in (self._process.stdin, self._process.stdout):
+        process = self._process
+        if process is None:
+            return
+        for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        self._process.kill()
-        self._process.wait()
+            process.wait(timeout=5)
+        process.kill()
+        process.wait()
 
 
 def main(argv: list[str]) -> None:

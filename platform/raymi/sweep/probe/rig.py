@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from raymi.specs.train import TrainSpec
 from raymi.sweep.probe.synthetic import SyntheticRows
@@ -72,6 +73,11 @@ class Rig:
         self._steps: dict[tuple[int, int], Step] = {}
         self._synchronize = synchronizer(device)
 
+    @property
+    def model(self) -> nn.Module:
+        """The bare network."""
+        return self._stepper.state.model
+
     def prepare(self, *, micro_batch_size: int, num_passes: int) -> Step:
         """The rows of a step; made once."""
         key = (micro_batch_size, num_passes)
@@ -103,7 +109,7 @@ class Rig:
             num_rows: Rows of the pass.
             budget_s: When to stop repeating.
         """
-        model = self._stepper.state.model.eval()
+        model = self.model.eval()
         batch = self._rows.batch(num_rows)
         set_matmul_mode(self._precision)
         taken: list[float] = []
