@@ -23,7 +23,7 @@ from tests.integration.training_drills import (
     workers_below,
 )
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(280)]
+pytestmark = [pytest.mark.ray, pytest.mark.drill, pytest.mark.timeout(280)]
 
 ELASTIC = (*TWO_WORKERS, "resources.num_workers={min: 1, max: 2}")
 

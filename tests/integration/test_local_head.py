@@ -73,7 +73,13 @@ def run_job(head, entrypoint: str) -> tuple[str, str]:
             if status in ("SUCCEEDED", "FAILED", "STOPPED"):
                 break
             time.sleep(0.2)
-        return status, http.get(f"{jobs}{name}/logs", timeout=10).json()["logs"]
+        # What a job printed last may reach Ray's log a moment after its status; its own first
+        # line, which Ray writes, is there at once.
+        logs = ""
+        while time.monotonic() < deadline and logs.count("\n") < 2:
+            logs = http.get(f"{jobs}{name}/logs", timeout=10).json()["logs"]
+            time.sleep(0.1)
+        return status, logs
 
 
 def listeners(head) -> list[tuple[str, int]]:
