@@ -85,6 +85,20 @@ def test_all_settings_that_a_measurement_speaks_for_are_left_out(probe, plan, pe
     assert set(evidence.failures) == {2, 3}
 
 
+def test_settings_that_fail_together_are_told_together(probe, plan, pen):
+    def work() -> None:
+        pen.fail(map(plan.setting, (2, 3)), "bf16: 84x slower")
+        pen.fail([plan.setting(1)], "out of memory")
+        pen.note("complete")
+
+    lines, _ = probe(work)
+
+    assert lines == [
+        "probe: 2 settings: bf16: 84x slower",
+        f"probe: {plan.setting(1).label}: out of memory",
+    ]
+
+
 def test_what_ran_out_of_memory_says_so(probe, plan, pen):
     def work() -> None:
         pen.looking([plan.setting(1)])

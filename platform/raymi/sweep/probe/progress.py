@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import groupby
 
 from raymi.sweep.probe import journal
 from raymi.sweep.probe.plan import ProbePlan
@@ -32,15 +33,23 @@ class ProbeProgress:
         self._round_at: float | None = None
         self._told_at = float("-inf")
         for event in earlier:
+            if event["event"] == journal.FAILED:
+                self._out.add(event["setting"])
             self._line(event)
         self._round_at = None
 
     def all_of(self, events: Iterable[Event]) -> None:
-        """Tell what is new."""
-        for event in events:
-            line = self._line(event)
-            if line is not None:
-                self._say(f"probe: {line}")
+        """Tell what is new; settings that fail together are told together."""
+        for why, together in groupby(events, key=_failure):
+            if why is not None:
+                failed = [self._plan.setting(event["setting"]) for event in together]
+                self._out.update(setting.index for setting in failed)
+                who = failed[0].label if len(failed) == 1 else f"{len(failed)} settings"
+                self._say(f"probe: {who}: {why}")
+                continue
+            for event in together:
+                if (line := self._line(event)) is not None:
+                    self._say(f"probe: {line}")
 
     def _line(self, event: Event) -> str | None:
         match event["event"]:
@@ -48,9 +57,6 @@ class ProbeProgress:
                 return f"{_count(event['num_workers'], 'worker')} ready"
             case journal.MEMORY if event["record"]["duration_s"] > 0.0:
                 return self._memory(event)
-            case journal.FAILED:
-                self._out.add(event["setting"])
-                return f"{self._plan.setting(event['setting']).label}: {event['why']}"
             case journal.WINDOW if self._round_at is None:
                 self._round_at = event["time"] - event["record"]["duration_s"]
             case journal.ROUND:
@@ -81,6 +87,10 @@ class ProbeProgress:
             f"round {num_done} of at most {num_rounds}, {_count(num_racing, 'setting')}"
             f"{'' if is_last else eta}"
         )
+
+
+def _failure(event: Event) -> str | None:
+    return str(event["why"]) if event["event"] == journal.FAILED else None
 
 
 def _count(number: int, noun: str) -> str:
