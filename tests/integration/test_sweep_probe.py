@@ -16,6 +16,7 @@ from raymi.specs.loading import load_spec
 from raymi.sweep.probe import journal
 from raymi.sweep.probe.group import run_probe
 from raymi.sweep.probe.journal import JOURNAL_FILE, probe_accelerator_s
+from raymi.sweep.probe.on_ray import RayStarter
 from raymi.sweep.probe.plan import ProbePlan
 from raymi.sweep.runs import RunPlanner
 from raymi.sweep.setting import list_settings
@@ -71,7 +72,7 @@ def killed(job, cluster, repository, tmp_path_factory):
     victims: list[int] = []
     killer = threading.Thread(target=kill_once, args=(plan, cluster.head_pid, victims))
     killer.start()
-    evidence = run_probe(plan, say=lines.append)
+    evidence = run_probe(plan, starter=RayStarter(plan), say=lines.append)
     killer.join()
     events = read_events(Path(plan.probe_dir) / JOURNAL_FILE)
     return SimpleNamespace(
@@ -98,9 +99,12 @@ def kill_once(plan: ProbePlan, head_pid: int, victims: list[int]) -> None:
         psutil.wait_procs(workers if looked else [], timeout=10)
 
 
-def test_a_setting_that_takes_its_workers_with_it_is_left_out_with_a_reason(killed):
-    assert list(killed.evidence.failures) == [killed.victim]
-    assert "lost" in killed.evidence.failures[killed.victim]
+def test_workers_that_are_killed_once_cost_no_setting(killed):
+    suspects = [e["setting"] for e in killed.events if e["event"] == journal.SUSPECTED]
+
+    assert suspects == [killed.victim]
+    assert killed.evidence.failures == {}
+    assert any("is measured again" in line for line in killed.lines)
 
 
 def test_one_more_group_was_started_and_repeated_no_complete_round(killed):
@@ -111,11 +115,11 @@ def test_one_more_group_was_started_and_repeated_no_complete_round(killed):
     assert closed == sorted(set(closed))
 
 
-def test_everybody_else_was_timed_in_the_first_rounds_beside_the_control(killed):
+def test_everybody_was_timed_in_the_first_rounds_beside_the_control(killed):
     windows = {(w.setting, w.is_control, w.round) for w in killed.evidence.windows}
 
-    others = [(s.index, False) for s in killed.plan.settings if s.index != killed.victim]
-    everybody = [*others, (killed.plan.reference, True)]
+    settings = [(setting.index, False) for setting in killed.plan.settings]
+    everybody = [*settings, (killed.plan.reference, True)]
     assert {(*one, round_) for one in everybody for round_ in range(4)} <= windows
 
 
@@ -139,6 +143,6 @@ def test_it_says_how_long_it_will_take_and_what_it_cost(killed):
 
 
 def test_what_is_complete_is_not_started_again(killed):
-    again = run_probe(killed.plan, say=lambda line: None)
+    again = run_probe(killed.plan, starter=RayStarter(killed.plan), say=lambda line: None)
 
     assert again == killed.evidence

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
-from raymi.errors import NotFoundError
+from raymi.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from raymi.sweep.view.progress import SweepState
 
-SWEEPS = "sweeps"
-"""Where they are in the store; the stage's own name for it comes with torch."""
-
 _POLL_INTERVAL_S = 0.3
+_SILENCE_S = 10.0
+"""A driver at work is heard of more often; after so long, look whether there is one."""
 
 Which = Annotated[
     str | None, typer.Argument(metavar="[SWEEP_ID|PATH]", help="Default: the newest one.")
@@ -139,14 +138,25 @@ class _Lines:
 
 def _follow(directory: Path, audience: _Audience, *, once: bool) -> None:
     """Hand every event to the audience until the sweep is over."""
+    from raymi.sweep.workspace import has_driver
     from raymi.train.events import EVENTS_FILE, EventReader
 
     reader = EventReader(directory / EVENTS_FILE)
+    heard_at = time.monotonic()
     while True:
-        for event in reader.new_events():
+        events = list(reader.new_events())
+        for event in events:
             audience.take(event)
         if audience.is_over or once:
             return
+        if events:
+            heard_at = time.monotonic()
+        elif time.monotonic() - heard_at >= _SILENCE_S and not has_driver(directory):
+            raise ConflictError(
+                f"sweep {directory.name} was interrupted",
+                why="nobody is at work on it, and it has not decided",
+                fix="start it again with the same command: it goes on where it was",
+            )
         audience.refresh()
         time.sleep(_POLL_INTERVAL_S)
 
@@ -154,6 +164,7 @@ def _follow(directory: Path, audience: _Audience, *, once: bool) -> None:
 def _sweeps() -> list[Path]:
     """Directories of sweeps that have written an event, the oldest first."""
     from raymi.settings import settings
+    from raymi.sweep.workspace import SWEEPS
     from raymi.train.events import EVENTS_FILE
 
     logs = (settings().store_dir / SWEEPS).glob(f"*/{EVENTS_FILE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from raymi.specs.budget import BudgetSpec
 
@@ -101,21 +102,33 @@ def affordable(
         wall_clock_s: Likewise.
         num_concurrent: Runs at a time.
     """
+    given: _Given = {
+        "accelerator_s": accelerator_s,
+        "wall_clock_s": wall_clock_s,
+        "num_concurrent": num_concurrent,
+    }
     for count in range(len(finalists), 0, -1):
         for seeds in range(num_seeds, 1, -1):
             runs = [*finalists[:count], reference] * seeds
-            if _fits(runs, accelerator_s, wall_clock_s, num_concurrent):
+            if fits(runs, **given):
                 return Affordable(num_finalists=count, num_seeds=seeds)
-    fits_one = _fits([reference], accelerator_s, wall_clock_s, num_concurrent)
-    return Affordable(num_finalists=0, num_seeds=1 if fits_one else 0)
+    return Affordable(num_finalists=0, num_seeds=1 if fits([reference], **given) else 0)
 
 
-def _fits(
+class _Given(TypedDict):
+    accelerator_s: float | None
+    wall_clock_s: float | None
+    num_concurrent: int
+
+
+def fits(
     runs: Sequence[RunCost],
+    *,
     accelerator_s: float | None,
     wall_clock_s: float | None,
     num_concurrent: int,
 ) -> bool:
+    """Whether all runs can be paid by what is left; see `affordable`."""
     if accelerator_s is not None and sum(run.accelerator_s for run in runs) > accelerator_s:
         return False
     needed_s = sum(run.wall_clock_s for run in runs) / max(1, num_concurrent)

@@ -7,14 +7,11 @@ that one was killed. What to do next is decided by pure functions of the evidenc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from raymi.errors import SpecError
 from raymi.specs.sweep import Objective
 from raymi.sweep.accounts import Accounts
-from raymi.sweep.allowance import Affordable, RunCost, affordable, left
-from raymi.sweep.decision.contest import enter
 from raymi.sweep.decision.decide import decide, next_to_confirm
 from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
 from raymi.sweep.evidence import (
@@ -25,21 +22,16 @@ from raymi.sweep.evidence import (
     RunStatus,
 )
 from raymi.sweep.ground import Ground
+from raymi.sweep.means import Means
 from raymi.sweep.monitor import Monitor
 from raymi.sweep.probe.group import run_probe
+from raymi.sweep.probe.on_ray import RayStarter
 from raymi.sweep.probe.plan import ProbePlan
 from raymi.sweep.row_groups import RowGroups
-from raymi.sweep.runs import SweepRun, with_row_scores
 from raymi.sweep.setting import Setting
-from raymi.sweep.tuner import Tuning, run_all
+from raymi.sweep.training import Training, Wanted
 from raymi.sweep.workspace import Intent, Workspace
-from raymi.train.events import EVENTS_FILE
-from raymi.train.follow import follow
-from raymi.train.planning import ensure_run
-from raymi.train.teaching import Teach, taught
-
-START_UP_S = 10.0
-"""What starting a worker group is taken to cost in time, until this cluster has shown it."""
+from raymi.train.teaching import Teach
 
 _BY_SPEED = (Objective.SAMPLES_PER_S, Objective.ENERGY, Objective.MONEY, Objective.PEAK_MEMORY_GIB)
 """Objectives that the probe alone decides, so that the order of finalists is known before any
@@ -62,15 +54,12 @@ class Conductor:
         self._ground = ground
         self._workspace = workspace
         self._monitor = monitor
-        self._accounts = accounts
+        self._means = Means(ground, monitor)
         self._say = say
-        self._teach = teach
+        self._training = Training(ground, workspace, monitor, accounts, say=say, teach=teach)
         self._base = ground.evidence(workspace)
         self._groups = RowGroups(ground.plan)
         self._probe = ProbeEvidence()
-        self._outcomes: dict[str, RunEvidence] = {}
-        self._runs: dict[str, SweepRun] = {}
-        self._num_tuned = 0
         self._stopped_by: str | None = None
 
     @property
@@ -81,11 +70,12 @@ class Conductor:
     def evidence(self) -> Evidence:
         """Everything measured so far."""
         spending = self._monitor.spending()
-        has_tested = any(one.test is not None for one in self._outcomes.values())
+        runs = self._training.outcomes
+        has_tested = any(one.test is not None for one in runs)
         return self._base.model_copy(
             update={
                 "probe": self._probe,
-                "runs": tuple(self._outcomes.values()),
+                "runs": runs,
                 "slices": self._groups.slices(with_test=has_tested),
                 "spending": spending.model_copy(update={"stopped_by": self._stopped_by}),
             }
@@ -100,22 +90,24 @@ class Conductor:
         ground, spec = self._ground, self._ground.spec
         self._enter("probe")
         self._monitor.say("probe_started", num_settings=len(ground.usable))
+        plan = ProbePlan(
+            sweep_id=self._workspace.sweep_id,
+            probe_dir=str(self._workspace.probe_dir),
+            settings=tuple(ground.usable),
+            plans=tuple(ground.plans[setting.index] for setting in ground.usable),
+            reference=ground.reference,
+            spec=spec.probe,
+            num_workers=max(setting.num_workers for setting in ground.usable),
+            cpus_per_worker=spec.train.resources.cpus_per_worker,
+            accelerator=ground.accelerator.name,
+            memory_limit_gib=ground.memory_limit_gib,
+            limit_s=self._monitor.limits.accelerator_s,
+            keeps_slow=spec.objective not in _BY_SPEED,
+            seed=spec.train.seed,
+        )
         self._probe = run_probe(
-            ProbePlan(
-                sweep_id=self._workspace.sweep_id,
-                probe_dir=str(self._workspace.probe_dir),
-                settings=tuple(ground.usable),
-                plans=tuple(ground.plans[setting.index] for setting in ground.usable),
-                reference=ground.reference,
-                spec=spec.probe,
-                num_workers=max(setting.num_workers for setting in ground.usable),
-                cpus_per_worker=spec.train.resources.cpus_per_worker,
-                accelerator=ground.accelerator.name,
-                memory_limit_gib=ground.memory_limit_gib,
-                limit_s=self._monitor.limits.accelerator_s,
-                keeps_slow=spec.objective not in _BY_SPEED,
-                seed=spec.train.seed,
-            ),
+            plan,
+            starter=RayStarter(plan),
             say=self._say,
             should_stop=self._monitor.should_stop,
         )
@@ -139,10 +131,12 @@ class Conductor:
         finalists = intent.finalists
         self._base = self._base.model_copy(update={"finalists": finalists})
         settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
-        self._tell_plan("quality", settings * (intent.num_seeds if finalists else 1))
         if intent.num_seeds == 0:
             self._stopped_by = self._stopped_by or "budget"
-        elif not finalists:
+            self._say("quality: what is left of the budget does not pay for one run")
+            return
+        self._tell_plan("quality", settings * (intent.num_seeds if finalists else 1))
+        if not finalists:
             self._train([(self.reference_to_train, 0)])
         elif self._ground.spec.objective in _BY_SPEED:
             # The first that is good enough wins: the others are slower.
@@ -159,7 +153,8 @@ class Conductor:
         finalists = self._choose_finalists()
         if finalists is None:
             return None
-        means = self._affordable(finalists)
+        settings = [self._setting(name) for name in finalists]
+        means = self._means.for_quality(self.evidence(), settings, self.reference_to_train)
         intent = Intent(
             finalists=finalists[: means.num_finalists],
             num_seeds=means.num_seeds,
@@ -188,7 +183,7 @@ class Conductor:
         # The first seed shows who cannot be trained at all, before more is spent on it.
         if not self._train([(setting, 0) for setting in settings]):
             return False
-        hopeful = [setting for setting in settings if self._is_hopeful(setting)]
+        hopeful = [setting for setting in settings if self._training.has_succeeded(setting)]
         if len(hopeful) < 2 or hopeful[0] is not settings[0]:
             return True
         numbers = range(1, num_seeds)
@@ -204,12 +199,29 @@ class Conductor:
         tried: set[str] = set()
         while (name := next_to_confirm(self.evidence())) is not None and name not in tried:
             tried.add(name)
-            pair = [self.reference_to_train, self._setting(name)]
-            numbers = range(self._ground.spec.quality.confirm_seeds)
-            runs = [(setting, number) for number in numbers for setting in pair]
+            runs = self._confirmation(name)
+            if not runs:
+                self._stopped_by = self._stopped_by or "budget"
+                self._say("confirmation: what is left of the budget does not pay for one pair")
+                return
             self._tell_plan("confirmation", [setting for setting, _ in runs])
             if not self._train(runs, purpose=Purpose.CONFIRMATION):
                 return
+
+    def _confirmation(self, numerics: str) -> list[Wanted]:
+        """As many whole pairs as can be paid; runs that an earlier driver has paid cost nothing."""
+        evidence = self.evidence()
+        pair = [self.reference_to_train, self._setting(numerics)]
+        for num_pairs in range(self._ground.spec.quality.confirm_seeds, 0, -1):
+            wanted = [(setting, number) for number in range(num_pairs) for setting in pair]
+            missing = self._training.missing(wanted, purpose=Purpose.CONFIRMATION)
+            if self._means.pays(evidence, missing):
+                return wanted
+        return []
+
+    def run_dir(self, outcome: RunEvidence) -> Path:
+        """The directory of a run."""
+        return self._training.run_dir(outcome)
 
     def finish(self) -> RunEvidence | None:
         """The winner's own run, trained now if no decision needed it; None: nobody won, or it
@@ -222,109 +234,11 @@ class Conductor:
             self._train([(setting, 0)])
         return self._own_run(setting)
 
-    @property
-    def reference_to_train(self) -> Setting:
-        """How the reference's numerics are trained: the same gradient, cut to be fast."""
-        return self._setting(self.reference.numerics)
-
-    def run_dir(self, outcome: RunEvidence) -> Path:
-        """The directory of a run."""
-        return self._runs[outcome.run_id].run_dir
-
-    def _screen(self, finalists: Sequence[str]) -> bool:
-        """One run each; hopeless ones are stopped early if the spec says so."""
-        settings = [self._setting(name) for name in finalists]
-        top_s = max(self._cost(setting).accelerator_s for setting in settings)
-        return self._train([(setting, 0) for setting in settings], rung_top_s=top_s)
-
-    def _train(
-        self,
-        wanted: Sequence[tuple[Setting, int]],
-        *,
-        purpose: Purpose = Purpose.QUALITY,
-        rung_top_s: float | None = None,
-    ) -> bool:
-        """Have these runs, and whether the phase may go on."""
-        runs = [
-            self._ground.planner.run(setting, number=number, purpose=purpose)
-            for setting, number in wanted
-        ]
-        runs = [run for run in runs if run.run_id not in self._outcomes]
-        if not runs:
-            return not self._monitor.should_stop()
-        plans = [run.plan for run in runs]
-        for plan in plans:
-            ensure_run(plan)
-        runs = [
-            replace(run, plan=plan)
-            for run, plan in zip(runs, taught(plans, self._teach), strict=True)
-        ]
-        self._accounts.add(runs)
-        self._runs |= {run.run_id: run for run in runs}
-        self._num_tuned += 1
-        logs = {f"[{run}] ": run.run_dir / EVENTS_FILE for run in runs}
-        with follow(logs, self._say):
-            outcomes = run_all(
-                runs,
-                self._tuning(runs, rung_top_s),
-                provenance=self._ground.provenance,
-                watcher=self._monitor,
-            )
-        self._outcomes |= {
-            run.run_id: with_row_scores(outcome, run)
-            for run, outcome in zip(runs, outcomes, strict=True)
-        }
-        self._note_stop()
-        return self._monitor.reached is None
-
-    def _tuning(self, runs: Sequence[SweepRun], rung_top_s: float | None) -> Tuning:
-        return Tuning(
-            directory=self._workspace.directory / f"tune-{self._monitor.session}-{self._num_tuned}",
-            trials_dir=self._workspace.trials_dir,
-            num_concurrent=self._ground.num_concurrent([run.setting for run in runs]),
-            metric=self._base.metric,
-            higher_is_better=self._base.higher_is_better,
-            quality=self._ground.spec.quality,
-            rung_top_s=rung_top_s,
-            reference=self.reference_to_train.index,
-        )
-
-    def _affordable(self, finalists: Sequence[str]) -> Affordable:
-        limits, spending = self._monitor.limits, self._monitor.spending()
-        settings = [self._setting(name) for name in finalists]
-        return affordable(
-            [self._cost(setting) for setting in settings],
-            self._cost(self.reference_to_train),
-            num_seeds=self._ground.spec.quality.seeds,
-            accelerator_s=left(limits.accelerator_s, spending.accelerator_s),
-            wall_clock_s=left(limits.wall_clock_s, spending.wall_clock_s),
-            num_concurrent=self._ground.num_concurrent([*settings, self.reference_to_train]),
-        )
-
-    def _cost(self, setting: Setting) -> RunCost:
-        """What one run is expected to cost, at the probed speed."""
-        costs = next(one for one in enter(self.evidence()).costs if one.setting == setting.index)
-        training_s = (costs.accelerator_s or 0.0) / setting.num_workers
-        wall_clock_s = training_s + START_UP_S
-        return RunCost(accelerator_s=wall_clock_s * setting.num_workers, wall_clock_s=wall_clock_s)
-
-    def _tell_plan(self, phase: str, settings: Sequence[Setting]) -> None:
-        num_concurrent = self._ground.num_concurrent(settings)
-        expected_s = sum(self._cost(setting).wall_clock_s for setting in settings) / num_concurrent
-        self._monitor.say(
-            "planned", phase=phase, runs=len(settings), expected_s=round(expected_s, 1)
-        )
-
-    def _is_hopeful(self, setting: Setting) -> bool:
-        run = self._ground.planner.run(setting, number=0, purpose=Purpose.QUALITY)
-        outcome = self._outcomes.get(run.run_id)
-        return outcome is not None and outcome.status is RunStatus.SUCCEEDED
-
     def _own_run(self, setting: Setting) -> RunEvidence | None:
         """A good run of the setting with the reference's seed; else of its numerics."""
         good = [
             one
-            for one in self._outcomes.values()
+            for one in self._training.outcomes
             if one.status is RunStatus.SUCCEEDED
             and one.purpose is Purpose.QUALITY
             and one.seed == self._ground.spec.train.seed
@@ -335,6 +249,37 @@ class Conductor:
             return next(iter(exact), None)
         return next(iter(good), None)
 
+    @property
+    def reference_to_train(self) -> Setting:
+        """How the reference's numerics are trained: the same gradient, cut to be fast."""
+        return self._setting(self.reference.numerics)
+
+    def _screen(self, finalists: Sequence[str]) -> bool:
+        """One run each; hopeless ones are stopped early if the spec says so."""
+        settings = [self._setting(name) for name in finalists]
+        evidence = self.evidence()
+        top_s = max(self._means.cost(evidence, setting).accelerator_s for setting in settings)
+        return self._train([(setting, 0) for setting in settings], rung_top_s=top_s)
+
+    def _train(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        purpose: Purpose = Purpose.QUALITY,
+        rung_top_s: float | None = None,
+    ) -> bool:
+        """Have these runs, and whether the phase may go on."""
+        reference = self.reference_to_train
+        self._training.have(wanted, reference, purpose=purpose, rung_top_s=rung_top_s)
+        self._note_stop()
+        return self._monitor.reached is None
+
+    def _tell_plan(self, phase: str, settings: Sequence[Setting]) -> None:
+        expected_s = self._means.expected_s(self.evidence(), settings)
+        self._monitor.say(
+            "planned", phase=phase, runs=len(settings), expected_s=round(expected_s, 1)
+        )
+
     def _setting(self, numerics: str) -> Setting:
         return self._ground.settings[setting_to_train(self.evidence(), numerics)]
 
@@ -342,13 +287,14 @@ class Conductor:
         self._monitor.enter(phase, may_use_reserve=may_use_reserve)
 
     def _note_stop(self) -> None:
+        self._monitor.look()
         self._stopped_by = self._monitor.reached or self._stopped_by
 
     def _choose_reference(self) -> None:
         """Another one, if the probe has shown that the wanted one does not fit."""
-        failures = self._probe.failures
-        if self._base.reference in failures:
-            alive = [s for s in self._ground.usable if s.index not in failures]
+        out = self._probe.failures | self._probe.given_up
+        if self._base.reference in out:
+            alive = [s for s in self._ground.usable if s.index not in out]
             safest = min(alive, key=lambda setting: setting.safety)
             self._say(f"the reference does not run here; compared with {safest.label} instead")
             self._base = self._base.model_copy(update={"reference": safest.index})

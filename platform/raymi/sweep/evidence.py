@@ -98,6 +98,9 @@ class ProbeEvidence(Record):
     failures: dict[int, str] = Field(default={})
     """Setting -> how it failed while it was probed."""
 
+    given_up: dict[int, str] = Field(default={})
+    """Setting -> how slow it was at the first glance; it was not probed further."""
+
     meter: str | None = None
     """Where energy comes from; None: nowhere."""
 

@@ -86,9 +86,15 @@ class Monitor:
 
     def should_stop(self) -> bool:
         """Whether this phase has used up what it may; once it has, always."""
+        if self._reached is None and self._clock() - self._looked_at >= _LOOK_INTERVAL_S:
+            self.look()
+        return self._reached is not None
+
+    def look(self) -> None:
+        """Look at the books now."""
+        if self._reached is not None:
+            return
         now = self._clock()
-        if self._reached is not None or now - self._looked_at < _LOOK_INTERVAL_S:
-            return self._reached is not None
         self._looked_at = now
         spending = self.spending()
         if now - self._told_at >= _BUDGET_INTERVAL_S:
@@ -104,7 +110,6 @@ class Monitor:
         )
         if self._reached is not None:
             self.say("stopped", limit=self._reached)
-        return self._reached is not None
 
     def started(self, run: SweepRun) -> None:
         """A run has been given its place."""

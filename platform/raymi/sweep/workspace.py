@@ -23,8 +23,7 @@ from raymi.errors import ConflictError
 from raymi.specs.loading import resolved_yaml
 from raymi.specs.sweep import SweepSpec
 from raymi.store.record import Record, write_atomically
-from raymi.train.planning import new_run_id
-from raymi.train.run_files import SPEC_FILE
+from raymi.train.run_files import SPEC_FILE, new_run_id
 
 RECEIPT_FILE = "receipt.json"
 SWEEPS = "sweeps"
@@ -140,6 +139,16 @@ def _create(spec: SweepSpec, sweeps: Path) -> Path:
         directory / _STARTED_FILE
     )
     return directory
+
+
+def has_driver(directory: Path) -> bool:
+    """Whether somebody is at work on the sweep of a directory at this moment."""
+    with (directory / _LOCK_FILE).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextlib.contextmanager

@@ -15,9 +15,10 @@ from raymi.train.launcher import SingleProcessLauncher
 from raymi.train.loop import train_worker
 from raymi.train.outcome import OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
-from raymi.train.planning import make_plan, new_run_id, open_run
+from raymi.train.planning import make_plan, open_run
 from raymi.train.provenance import collect_provenance
 from raymi.train.result import TrainResult
+from raymi.train.run_files import new_run_id
 from raymi.train.teaching import Teach, taught
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -94,11 +92,6 @@ def describe(plan: TrainPlan) -> str:
         f"{spec.batch.micro_batch_size} x {accumulation} steps, "
         f"{spec.epochs} epochs{limit} on {plan.accelerator}"
     )
-
-
-def new_run_id(name: str) -> str:
-    """A name that sorts by time and never repeats."""
-    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def open_run(plan: TrainPlan) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ RESULT_FILE = "result.json"
 
 SPEC_FILE = "spec.resolved.yaml"
 """The spec that reproduces the run."""
+
+
+def new_run_id(name: str) -> str:
+    """A name that sorts by time and never repeats."""
+    return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True, slots=True)

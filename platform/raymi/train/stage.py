@@ -14,10 +14,11 @@ from raymi.train.completion import finish
 from raymi.train.events import EVENTS_FILE
 from raymi.train.follow import follow
 from raymi.train.launch import launch
-from raymi.train.planning import describe, make_plan, new_run_id, open_run, reopen_run
+from raymi.train.planning import describe, make_plan, open_run, reopen_run
 from raymi.train.provenance import collect_provenance
 from raymi.train.report import write_report
 from raymi.train.result import TrainResult
+from raymi.train.run_files import new_run_id
 from raymi.train.teaching import Teach, taught
 
 

@@ -28,9 +28,10 @@ from raymi.train.launcher import TorchrunLauncher
 from raymi.train.loop import Ending, train_worker
 from raymi.train.outcome import OUTCOME_FILE, Outcome
 from raymi.train.plan import TrainPlan
-from raymi.train.planning import describe, make_plan, new_run_id, open_run, reopen_run
+from raymi.train.planning import describe, make_plan, open_run, reopen_run
 from raymi.train.provenance import collect_provenance
 from raymi.train.report import write_report
+from raymi.train.run_files import new_run_id
 from raymi.train.telemetry import forget_ranks
 
 PLAN_FILE = "plan.json"

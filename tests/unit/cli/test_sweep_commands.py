@@ -1,6 +1,7 @@
 """Sweeps are listed and followed from their events; programs get the events themselves."""
 
 import io
+import itertools
 import json
 import threading
 from pathlib import Path
@@ -12,8 +13,7 @@ from typer.testing import CliRunner
 from raymi.cli import sweeps
 from raymi.cli.main import app
 from raymi.cli.sweep_screen import SweepScreen, sweep_panel
-from raymi.errors import NotFoundError
-from raymi.sweep import workspace
+from raymi.errors import ConflictError, NotFoundError
 from raymi.sweep.view.progress import SweepState, advance
 
 FRONT = [{"setting": 1, "label": "precision=[bf16]", "samples_per_s": 1900.0, "quality": 0.97,
@@ -45,10 +45,6 @@ def write_sweep(store: Path, name: str, *events: dict, began: float = 1000.0) ->
 
 def raymi(*arguments: str) -> str:
     return CliRunner().invoke(app, arguments, catch_exceptions=False).output
-
-
-def test_sweeps_are_where_the_stage_puts_them():
-    assert sweeps.SWEEPS == workspace.SWEEPS
 
 
 def test_a_listing_shows_how_far_each_sweep_is_and_what_it_decided(store):
@@ -106,6 +102,16 @@ def test_what_happens_while_one_watches_is_told(store, monkeypatch):
 
     assert raymi("sweep", "watch", "one").splitlines()[-1] == DECIDED["sentence"]
     assert waited.is_set()
+
+
+def test_nobody_waits_for_a_sweep_that_nobody_is_at_work_on(store, monkeypatch):
+    write_sweep(store, "one", *BEGINNING)
+    times = itertools.count(step=5.0)
+    monkeypatch.setattr(sweeps.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(sweeps.time, "sleep", lambda _: None)
+
+    with pytest.raises(ConflictError, match="one was interrupted"):
+        raymi("sweep", "watch", "one")
 
 
 def test_an_unknown_sweep_is_not_found(store):

@@ -238,15 +238,26 @@ def test_what_cannot_run_here_is_a_row_with_its_reason(make_evidence):
 def test_what_was_hopeless_at_a_glance_is_beaten(make_evidence):
     untimed = {f"precision=bf16 micro_batch_size={size}": None for size in (8, 32)}
     evidence = make_evidence(speeds=untimed)
-    glances = tuple(
-        Glance(setting=i, micro_batch_size=8, sample_s=s) for i, s in ((0, 0.01), (2, 0.8))
-    )
-    probe = evidence.probe.model_copy(update={"glances": glances})
+    given_up = dict.fromkeys((2, 3), "bf16: 80x slower than fp32 for 8 samples")
+    probe = evidence.probe.model_copy(update={"given_up": given_up})
 
     verdict = decide(evidence.model_copy(update={"probe": probe})).verdicts[3]
 
-    assert verdict.standing is Standing.BEATEN
-    assert "80x as long" in verdict.why
+    assert (verdict.standing, verdict.why) == (Standing.BEATEN, given_up[3])
+
+
+def test_what_failed_at_the_first_glance_has_failed_on_as_many_workers(make_evidence):
+    space = {"batch.micro_batch_size": [8, 32], "resources.num_workers": [1, 2]}
+    labels = [f"micro_batch_size={size} num_workers=2" for size in (8, 32)]
+    evidence = make_evidence(space=space, speeds=dict.fromkeys(labels))
+    two = [one.index for one in evidence.settings if one.num_workers == 2]
+    glance = Glance(setting=two[0], micro_batch_size=8, sample_s=None, why="no such kernel")
+    probe = evidence.probe.model_copy(update={"glances": (glance,)})
+
+    verdicts = decide(evidence.model_copy(update={"probe": probe})).verdicts
+
+    failed = [verdict.setting for verdict in verdicts if verdict.standing is Standing.FAILED]
+    assert failed == two
 
 
 def test_what_nobody_came_to_is_unknown(make_evidence):

@@ -71,6 +71,15 @@ def test_confirmation_may_use_the_reserve(monitor, books):
     assert monitor.should_stop()
 
 
+def test_what_was_spent_between_two_looks_is_seen_when_a_phase_ends(monitor, books):
+    monitor.should_stop()
+    books.accelerator_s = 75.0
+
+    monitor.look()
+
+    assert monitor.reached == "budget.accelerator_s"
+
+
 def test_a_limit_that_was_reached_is_an_event(monitor, books, tmp_path):
     books.accelerator_s = 75.0
 

@@ -1,12 +1,11 @@
 """Tables of a sweep say everything about each setting, in lines that fit a wide terminal."""
 
-import pytest
 
 from raymi.sweep.decision.decide import decide
 from raymi.sweep.evidence import Spending
 from raymi.sweep.verdicts import Finding
 from raymi.sweep.view.columns import Column, text_table
-from raymi.sweep.view.facts import Facts, list_swept, metric_text
+from raymi.sweep.view.facts import Facts, list_swept
 from raymi.sweep.view.spending import read_books, spending_sentence
 from raymi.sweep.view.table import format_decision, format_front, format_probe
 
@@ -70,15 +69,6 @@ def test_a_reference_outside_of_the_space_has_its_values_all_the_same(make_evide
 
     assert precision.values == ("bf16", "fp32")
     assert decay.values[0] == "0.5" != decay.values[1]
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "text"),
-    [("accuracy", 0.98765, "0.9877"), ("rmse", 48123.4567, "48123"), ("loss", 1.5, "1.5000"),
-     ("loss", None, "-")],
-)  # fmt: skip
-def test_metrics_have_the_digits_that_mean_something(metric, value, text):
-    assert metric_text(metric, value) == text
 
 
 def test_after_the_probe_the_fastest_comes_first_and_what_was_dropped_last(make_evidence):

@@ -46,8 +46,9 @@ class Case:
 
     @cached_property
     def dead(self) -> dict[int, str]:
-        """Setting -> why it cannot run here."""
-        return self.evidence.refused | self.evidence.probe.failures
+        """Setting -> why it cannot run here, or was given up before it was timed."""
+        probe = self.evidence.probe
+        return self.evidence.refused | probe.failures | probe.given_up
 
     def settings_of(self, numerics: str) -> list[Setting]:
         """Every cut of one way to compute."""

@@ -8,6 +8,7 @@ from raymi.specs.sweep import Objective
 from raymi.sweep.decision.case import Case
 from raymi.sweep.decision.contest import Contest
 from raymi.sweep.decision.memory import did_not_fit
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.evidence import Glance
 from raymi.sweep.setting import Setting
 from raymi.sweep.verdicts import Outcome, QualityTest, Standing
@@ -26,7 +27,9 @@ def obstacle_to_run(contest: Contest, setting: Setting) -> Obstacle | None:
     case, costs = contest.case, contest.costs[setting.index]
     constraints = case.spec.constraints
     if setting.index in case.dead:
-        return Obstacle(Standing.FAILED, case.dead[setting.index])
+        is_given_up = setting.index in case.evidence.probe.given_up
+        standing = Standing.BEATEN if is_given_up else Standing.FAILED
+        return Obstacle(standing, case.dead[setting.index])
     if (obstacle := _too_large(case, setting, costs.peak_memory_gib)) is not None:
         return obstacle
     if not contest.speeds.is_timed(setting.index):
@@ -61,7 +64,9 @@ def obstacle_in_quality(
     if test.quality is None:
         return Obstacle(Standing.UNKNOWN, "its quality was not measured, and min_quality is set")
     if contest.case.is_better(floor, test.quality):
-        what = f"{contest.case.evidence.metric} {test.quality:.4f}, min_quality is {floor:g}"
+        what = (
+            f"{contest.case.evidence.metric} {quality_text(test.quality)}, min_quality is {floor:g}"
+        )
         return Obstacle(Standing.INFEASIBLE, what)
     return None
 
@@ -102,29 +107,22 @@ def _too_large(case: Case, setting: Setting, peak_gib: float | None) -> Obstacle
 
 
 def _not_timed(case: Case, setting: Setting) -> Obstacle:
-    """Why there are no windows: hopeless at the first glance, or nobody came to it."""
-    ours, theirs = _glance(case, setting), _glance(case, case.reference)
-    if ours is not None and ours.sample_s is None:
-        return Obstacle(Standing.FAILED, ours.why or "its first pass failed")
-    if ours is not None and theirs is not None and ours.sample_s and theirs.sample_s:
-        times = ours.sample_s / theirs.sample_s
-        if times > case.spec.probe.hopeless_factor:
-            what = f"hopeless at a glance: a sample takes {times:.3g}x as long as the reference's"
-            return Obstacle(Standing.BEATEN, what)
+    """Why there are no windows: its first pass failed, or nobody came to it."""
+    glance = _glance(case, setting)
+    if glance is not None and glance.sample_s is None:
+        return Obstacle(Standing.FAILED, glance.why or "its first pass failed")
     limit = case.evidence.spending.stopped_by
     return Obstacle(Standing.UNKNOWN, f"not timed: {limit} was used up" if limit else "not timed")
 
 
 def _glance(case: Case, setting: Setting) -> Glance | None:
-    """A look at the same network in the same precision, on as many workers."""
-    model = case.train_spec(setting).model
+    """A look at what differs by its micro-batch alone."""
+    group = case.memory_group(setting)
     return next(
         (
             glance
             for glance in case.evidence.probe.glances
-            if (seen := case.settings[glance.setting]).precision is setting.precision
-            and seen.num_workers == setting.num_workers
-            and case.train_spec(seen).model == model
+            if case.memory_group(case.settings[glance.setting]) == group
         ),
         None,
     )

@@ -9,6 +9,7 @@ from raymi.significance.multiplicity import holm
 from raymi.significance.non_inferiority import MIN_SEEDS, Comparison, fewest_rows
 from raymi.sweep.decision.case import Case
 from raymi.sweep.decision.pairs import Pairs, compare_pairs, pair_up
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.evidence import Purpose
 from raymi.sweep.verdicts import Confirmation, Outcome, QualityTest
 from raymi.train.failure import Reason
@@ -77,7 +78,7 @@ def confirm(case: Case, numerics: str) -> Confirmation | None:
     found = compare_pairs(case, pairs)
     is_confirmed = found.difference > -case.margin
     inside = "within" if is_confirmed else "worse by more than"
-    what = f"{_number(found.quality_candidate)} against {_number(found.quality_reference)}"
+    what = _against(found)
     return Confirmation(
         numerics=numerics,
         is_confirmed=is_confirmed,
@@ -132,7 +133,7 @@ def _compared_test(case: Case, numerics: str, compared: _Compared) -> QualityTes
 def _judge(case: Case, found: Comparison, p_adjusted: float) -> tuple[Outcome, str]:
     margin = f"{case.margin:g}"
     if found.is_worse:
-        what = f"{_number(found.quality_candidate)} against {_number(found.quality_reference)}"
+        what = _against(found)
         return Outcome.WORSE, f"worse than the reference by more than {margin}: {what}"
     if found.seeds_needed is not None:
         return Outcome.TOO_FEW_SEEDS, (
@@ -208,8 +209,10 @@ def _broken(failed: list[tuple[int, str]]) -> str:
     return f"{reason.replace('_', ' ')} (seed {seed})"
 
 
-def _number(quality: float) -> str:
-    return f"{quality:.4f}"
+def _against(found: Comparison) -> str:
+    return (
+        f"{quality_text(found.quality_candidate)} against {quality_text(found.quality_reference)}"
+    )
 
 
 def _finite(value: float) -> float | None:

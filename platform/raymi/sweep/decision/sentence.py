@@ -10,7 +10,7 @@ from raymi.sweep.decision.contest import Contest
 from raymi.sweep.decision.election import Election
 from raymi.sweep.decision.finalists import Prospects
 from raymi.sweep.decision.standing import why_preferred
-from raymi.sweep.decision.words import listed, times_of
+from raymi.sweep.decision.words import listed, quality_text, times_of
 from raymi.sweep.setting import Setting
 from raymi.sweep.verdicts import Outcome, QualityTest, Standing
 
@@ -84,12 +84,12 @@ def _quality(story: Story, setting: Setting) -> str:
     if setting.numerics == case.reference.numerics:
         if reference is None:
             return "computing as the reference does, of which nothing was trained"
-        what = f"{metric} {reference:.4f} over {_count(test.num_seeds, 'seed')}"
+        what = f"{metric} {quality_text(reference)} over {_count(test.num_seeds, 'seed')}"
         if setting.index == case.reference.index:
             return what
         return f"computing as the reference does ({what})"
     rows = f"{_count(test.num_seeds, 'seed')} x {test.num_rows:,} rows"
-    what = f"{metric} {test.quality or 0.0:.4f} against {reference or 0.0:.4f}"
+    what = f"{metric} {quality_text(test.quality or 0.0)} against {quality_text(reference or 0.0)}"
     if test.outcome is Outcome.NOT_WORSE:
         bound = f"lower bound {test.lower_bound or 0.0:+.4f}"
         return f"{what}, not worse by more than {case.margin:g} ({bound}, {rows})"

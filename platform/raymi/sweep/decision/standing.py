@@ -6,7 +6,7 @@ from raymi.specs.sweep import Objective
 from raymi.sweep.decision.contest import Contest
 from raymi.sweep.decision.election import Election
 from raymi.sweep.decision.front import front_of
-from raymi.sweep.decision.words import times_of
+from raymi.sweep.decision.words import quality_text, times_of
 from raymi.sweep.evidence import Purpose
 from raymi.sweep.verdicts import Standing, Verdict
 
@@ -83,7 +83,7 @@ def _behind(contest: Contest, index: int, winner: int) -> str:
             f"{times_of(contest.objective, contest.advantage(index, winner).median)} of the winner"
         )
     ours, theirs = contest.value(index) or 0.0, contest.value(winner) or 0.0
-    return f"{contest.case.evidence.metric} {ours:.4f} against {theirs:.4f}"
+    return f"{contest.case.evidence.metric} {quality_text(ours)} against {quality_text(theirs)}"
 
 
 def _winner(election: Election) -> int:

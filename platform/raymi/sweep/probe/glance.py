@@ -80,8 +80,8 @@ class Glancer:
     def run(self, is_over: Callable[[], bool]) -> None:
         """Look at every state that has not been looked at, the reference's first."""
         for settings in self._plan.states.values():
-            failures = self._journal.progress().failures
-            alive = [setting for setting in settings if setting.index not in failures]
+            out = self._journal.progress().out
+            alive = [setting for setting in settings if setting.index not in out]
             if is_over():
                 return
             if not alive:
@@ -114,7 +114,7 @@ class Glancer:
             return
         self._record(settings, look)
         if slow is not None:
-            self._journal.fail(settings, slow)
+            self._journal.give_up(settings, slow)
 
     def _judge(self, settings: Sequence[Setting]) -> tuple[Look, str | None]:
         """A look, and why it is the last one, if it is."""

@@ -1,40 +1,38 @@
-"""Runs a probe on the cluster: one worker group, and a new one only if a setting has killed it."""
+"""Runs a probe on the cluster: one worker group, and a new one only if it was lost."""
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from raymi.accelerators.catalog import find
-from raymi.accelerators.environment import check_visible_devices
-from raymi.errors import TrainingError
-from raymi.specs.resources import ResourceSpec
 from raymi.sweep.evidence import ProbeEvidence
 from raymi.sweep.probe import journal
 from raymi.sweep.probe.journal import JOURNAL_FILE, ProbeJournal, looked_at, read_probe
 from raymi.sweep.probe.memory import OUT_OF_MEMORY
 from raymi.sweep.probe.plan import PLAN_FILE, ProbePlan
 from raymi.sweep.probe.progress import ProbeProgress
-from raymi.sweep.probe.worker import STOP_FILE, probe_worker
-from raymi.train import cluster
-from raymi.train.attempt import Attempt, Group, make_trainer
+from raymi.sweep.probe.worker import STOP_FILE
 from raymi.train.events import EventReader, read_events
-from raymi.train.failure import (
-    CONSEQUENCES,
-    ROOM_PATIENCE_S,
-    Reason,
-    classify,
-    first_cause,
-    training_error,
-)
-from raymi.train.worker_group import Room, wait_for_room
+from raymi.train.failure import CONSEQUENCES, Reason, classify, first_cause, training_error
 
 _LOOK_INTERVAL_S = 0.2
 
+_GRACE_S = 2.0
+"""For the measurement that is under way when the budget ends; then the workers are killed."""
+
+_FAREWELL_S = 10.0
+"""How long dead workers may take until the cluster has noticed."""
+
 _MOST_UNEXPLAINED = 3
 """Deaths in a row while nothing was being measured; then it is not the settings."""
+
+_FROM_OUTSIDE = (Reason.WORKER_DIED, Reason.NODE_LOST, Reason.PREEMPTED)
+"""Reasons that a setting may have nothing to do with: it is measured again before it is blamed."""
+
+_OF_THE_STORE = (Reason.DISK_FULL, Reason.STORAGE_UNAVAILABLE)
+"""No setting's fault, and no use to go on."""
 
 
 class RunningGroup(Protocol):
@@ -43,30 +41,42 @@ class RunningGroup(Protocol):
     def has_ended(self, *, within_s: float) -> bool:
         """Wait a little; whether all workers have returned. Raises what made one fail."""
 
+    def kill(self) -> None:
+        """End all workers at once, whatever they are doing; `has_ended` will raise."""
+
+
+class Starter(Protocol):
+    """Where worker groups come from."""
+
+    def wait(self, is_over: Callable[[], bool]) -> None:
+        """Until there is room for one, or it is over. Raises TrainingError: there is none."""
+
+    def start(self) -> RunningGroup:
+        """Ask for one."""
+
 
 def run_probe(
     plan: ProbePlan,
     *,
+    starter: Starter,
     say: Callable[[str], None],
     should_stop: Callable[[], bool] = lambda: False,
-    start: Callable[[ProbePlan], RunningGroup] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> ProbeEvidence:
     """Measure everything that the journal does not have yet.
 
     Args:
         plan: What to measure.
+        starter: Starts the workers.
         say: Receives progress, a line at a time.
-        should_stop: Whether to end between two measurements, with what there is.
-        start: Starts the workers; unset: on Ray, once there is room.
+        should_stop: Whether to end now, with what there is.
+        clock: As that of the journal's events.
 
     Raises:
-        TrainingError: There is no room for the workers, or they die and no setting explains it.
+        TrainingError: There is no room for the workers, they die and no setting explains it, or
+            the store cannot be written.
     """
-    driver = _Driver(plan, say, should_stop)
-    if start is None:
-        driver.run(_start_on_ray, wait=lambda: _wait_for_room(plan, should_stop))
-    else:
-        driver.run(start)
+    _Driver(plan, starter, say, should_stop, clock).run()
     return read_probe(Path(plan.probe_dir))
 
 
@@ -74,43 +84,53 @@ class _Driver:
     """All worker groups of one probe."""
 
     def __init__(
-        self, plan: ProbePlan, say: Callable[[str], None], should_stop: Callable[[], bool]
+        self,
+        plan: ProbePlan,
+        starter: Starter,
+        say: Callable[[str], None],
+        should_stop: Callable[[], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._plan = plan
+        self._starter = starter
         self._dir = Path(plan.probe_dir)
         self._say = say
         self._should_stop = should_stop
+        self._clock = clock
         self._journal = ProbeJournal(self._dir)
 
-    def run(
-        self, start: Callable[[ProbePlan], RunningGroup], *, wait: Callable[[], None] | None = None
-    ) -> None:
+    def run(self) -> None:
         """Group after group, until everything is measured."""
         (self._dir / STOP_FILE).unlink(missing_ok=True)
         self._plan.save(self._dir / PLAN_FILE)
         num_groups, num_unexplained = 0, 0
         while not self._is_over():
-            if wait is not None:
-                wait()
+            self._starter.wait(self._is_over)
+            if self._is_over():
+                return
             num_groups += 1
             try:
-                if self._run_group(start):
+                if self._run_group():
                     return
                 num_unexplained = 0
             except Exception as error:
                 num_unexplained += 1
-                if num_unexplained >= _MOST_UNEXPLAINED:
+                is_hopeless = classify(error) in _OF_THE_STORE
+                if is_hopeless or num_unexplained >= _MOST_UNEXPLAINED:
                     raise training_error(
                         error, run_id=self._plan.sweep_id, attempts=num_groups
                     ) from error
 
     def _is_over(self) -> bool:
-        limit_s = self._plan.limit_s
-        is_spent = limit_s is not None and self._journal.accelerator_s() >= limit_s
-        return self._journal.progress().is_complete or is_spent or self._should_stop()
+        is_complete = self._journal.progress().is_complete
+        return is_complete or self._is_spent() or self._should_stop()
 
-    def _run_group(self, start: Callable[[ProbePlan], RunningGroup]) -> bool:
-        """From its start to its end; False: settings have killed it, and are out.
+    def _is_spent(self, *, held_until: float | None = None) -> bool:
+        limit_s = self._plan.limit_s
+        return limit_s is not None and self._journal.accelerator_s(held_until) >= limit_s
+
+    def _run_group(self) -> bool:
+        """From its start to its end; False: it was lost while something was being measured.
 
         Raises:
             Exception: Of whoever runs the workers; one failed, while nothing was measured.
@@ -119,9 +139,9 @@ class _Driver:
         tell = ProbeProgress(self._plan, self._say, earlier=reader.new_events())
         self._journal.note(journal.STARTED, num_workers=self._plan.num_workers)
         try:
-            self._stay(start(self._plan), reader, tell)
+            self._stay(self._starter.start(), reader, tell)
         except Exception as error:
-            if not self._blame(error):
+            if classify(error) in _OF_THE_STORE or not self._blame(error):
                 raise
             return False
         finally:
@@ -130,16 +150,42 @@ class _Driver:
         return True
 
     def _stay(self, group: RunningGroup, reader: EventReader, tell: ProbeProgress) -> None:
+        is_ready, stop_at = False, None
         while not group.has_ended(within_s=_LOOK_INTERVAL_S):
-            tell.all_of(reader.new_events())
-            if self._should_stop():
+            events = list(reader.new_events())
+            is_ready = is_ready or any(event["event"] == journal.READY for event in events)
+            tell.all_of(events)
+            now = self._clock()
+            if stop_at is None and (self._is_spent(held_until=now) or self._should_stop()):
                 (self._dir / STOP_FILE).touch()
+                # Workers that are still starting do not look for the file.
+                stop_at = now + _GRACE_S if is_ready else now
+            if stop_at is not None and now >= stop_at:
+                _kill(group)
+                return
 
     def _blame(self, error: Exception) -> bool:
-        """Fail whatever was being measured when the workers were lost; whether that was known."""
+        """Fail whatever was being measured when the workers were lost; whether that was known.
+
+        What may have come from outside fails the second time only.
+        """
         lost = looked_at(read_events(self._dir / JOURNAL_FILE))
-        self._journal.fail(map(self._plan.setting, lost), _why(error), died=True)
+        unsuspected = set(lost) - self._journal.progress().suspects
+        if unsuspected and classify(error) in _FROM_OUTSIDE:
+            self._journal.suspect(sorted(unsuspected))
+            self._say(f"probe: {_sentence(classify(error))}; what it measured is measured again")
+        else:
+            self._journal.fail(map(self._plan.setting, lost), _why(error), died=True)
         return bool(lost)
+
+
+def _kill(group: RunningGroup) -> None:
+    """And wait until they are gone, so that what they hold is free."""
+    group.kill()
+    try:
+        group.has_ended(within_s=_FAREWELL_S)
+    except Exception:  # noqa: BLE001 - they were to die
+        return
 
 
 def _why(error: Exception) -> str:
@@ -147,55 +193,11 @@ def _why(error: Exception) -> str:
     if reason is Reason.OUT_OF_MEMORY:
         return f"{OUT_OF_MEMORY}: while it was probed"
     if reason is not Reason.ERROR:
-        return f"{CONSEQUENCES[reason].sentence} while it was probed"
+        return f"{_sentence(reason)} while it was probed"
     cause = first_cause(error)
     line = next(iter(str(cause).strip().splitlines()), "")
     return f"{type(cause).__name__}: {line}"[:200]
 
 
-def _resources(plan: ProbePlan) -> ResourceSpec:
-    return ResourceSpec(
-        accelerator=plan.accelerator,
-        num_workers=plan.num_workers,
-        cpus_per_worker=plan.cpus_per_worker,
-    )
-
-
-def _wait_for_room(plan: ProbePlan, is_over: Callable[[], bool]) -> None:
-    """Until all workers have a place; waiting costs nobody's accelerator-seconds.
-
-    Raises:
-        TrainingError: They still have none after minutes.
-    """
-    room = Room(_resources(plan), find(plan.accelerator), cluster.free)
-    if wait_for_room(room, patience_s=ROOM_PATIENCE_S, is_over=is_over) or is_over():
-        return
-    reason = CONSEQUENCES[Reason.NO_ROOM]
-    raise TrainingError(
-        f"the probe of {plan.sweep_id}: {reason.sentence}",
-        reason=Reason.NO_ROOM.value,
-        why=room.sentence(),
-        fix=reason.fix,
-    )
-
-
-def _start_on_ray(plan: ProbePlan) -> Attempt:
-    group = Group(
-        name=f"{plan.sweep_id}-probe",
-        accelerator=find(plan.accelerator),
-        resources=_resources(plan),
-        num_workers=plan.num_workers,
-        precision=plan.setting(plan.reference).precision,
-    )
-    config = {"plan_file": str(Path(plan.probe_dir) / PLAN_FILE)}
-    return Attempt(lambda directory: make_trainer(_probe, config, group, directory=directory))
-
-
-def _probe(config: dict[str, Any]) -> None:
-    """In each worker."""
-    from raymi.train.launcher import RayTrainLauncher
-
-    plan = ProbePlan.load(Path(config["plan_file"]))
-    if find(plan.accelerator).vendor == "amd":
-        check_visible_devices(os.environ)
-    probe_worker(plan, RayTrainLauncher())
+def _sentence(reason: Reason) -> str:
+    return CONSEQUENCES[reason].sentence

@@ -33,7 +33,13 @@ COMPLETE = "complete"
 LOOKING = "looking"
 """A measurement begins: if the workers are lost before it ends, it was by these settings."""
 
+SUSPECTED = "suspected"
+"""The workers were lost while these were measured; whoever is suspected twice has failed."""
+
 FAILED = "failed"
+GIVEN_UP = "given_up"
+"""Too slow at the first glance to be worth more."""
+
 GLANCE = "glance"
 MEMORY = "memory"
 WINDOW = "window"
@@ -51,6 +57,10 @@ class Progress:
     windows: list[Window] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     failures: dict[int, str] = field(default_factory=dict)
+    given_up: dict[int, str] = field(default_factory=dict)
+    suspects: set[int] = field(default_factory=set)
+    """Settings that the workers were once lost with."""
+
     dropped: set[int] = field(default_factory=set)
     """Settings that left the race."""
 
@@ -74,6 +84,10 @@ class Progress:
             self.failures[event["setting"]] = event["why"]
             if event["died"]:
                 self.deaths[event["setting"]] = event["why"]
+        elif kind == SUSPECTED:
+            self.suspects.add(event["setting"])
+        elif kind == GIVEN_UP:
+            self.given_up[event["setting"]] = event["why"]
         elif kind == ROUND:
             self.closed.add(event["round"])
             self.dropped.update(event["dropped"])
@@ -85,12 +99,17 @@ class Progress:
     def _begin(self, event: Event) -> None:
         if self.machine not in (None, event["machine"]):
             # Whoever killed the workers may do so again, and again.
-            fresh = Progress(failures=dict(self.deaths), deaths=self.deaths)
+            fresh = Progress(failures=dict(self.deaths), deaths=self.deaths, suspects=self.suspects)
             self.__dict__.update(fresh.__dict__)
         self.machine = event["machine"]
         self.memory_limit_gib, self.meter = event["memory_limit_gib"], event["meter"]
         # The others of an unfinished round will be timed at another time.
         self.windows = [one for one in self.windows if one.round in self.closed]
+
+    @property
+    def out(self) -> set[int]:
+        """Settings that nothing more is measured of."""
+        return self.failures.keys() | self.given_up.keys()
 
     def evidence(self) -> ProbeEvidence:
         """For the decision."""
@@ -101,6 +120,7 @@ class Progress:
             windows=tuple(self.windows),
             latencies=tuple(self.latencies),
             failures=dict(self.failures),
+            given_up=dict(self.given_up),
             meter=self.meter,
         )
 
@@ -149,15 +169,25 @@ class ProbeJournal:
         for setting in settings:
             self.note(FAILED, setting=setting.index, why=why, died=died)
 
+    def give_up(self, settings: Iterable[Setting], why: str) -> None:
+        """Write down that settings are not worth more."""
+        for setting in settings:
+            self.note(GIVEN_UP, setting=setting.index, why=why)
+
+    def suspect(self, indices: Iterable[int]) -> None:
+        """Write down what was being measured when the workers were lost for no known reason."""
+        for index in indices:
+            self.note(SUSPECTED, setting=index)
+
     def progress(self) -> Progress:
         """What is done, by whomever; not to be changed."""
         self._catch_up()
         return self._progress
 
-    def accelerator_s(self) -> float:
+    def accelerator_s(self, held_until: float | None = None) -> float:
         """See `accelerator_s`."""
         self._catch_up()
-        return accelerator_s(self._events)
+        return accelerator_s(self._events, held_until=held_until)
 
     def _catch_up(self) -> None:
         for event in self._reader.new_events():
@@ -172,10 +202,14 @@ def _end_last_line(path: Path) -> None:
             file.write("\n")
 
 
-def accelerator_s(events: Iterable[Event]) -> float:
+def accelerator_s(events: Iterable[Event], *, held_until: float | None = None) -> float:
     """Workers times the seconds that groups were held; a killed one up to its last line.
 
     A group that nobody asked for, as under `torchrun`, counts from when it was ready.
+
+    Args:
+        events: Of a journal.
+        held_until: The last group is still held at this time.
     """
     total_s, began_at, num_workers, last_at = 0.0, 0.0, 0, 0.0
     for event in events:
@@ -187,7 +221,8 @@ def accelerator_s(events: Iterable[Event]) -> float:
             total_s += num_workers * (now - began_at)
             num_workers = 0
         last_at = now
-    return total_s + num_workers * (last_at - began_at)
+    end_at = last_at if held_until is None else max(last_at, held_until)
+    return total_s + num_workers * (end_at - began_at)
 
 
 def looked_at(events: Iterable[Event]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from raymi.sweep.probe.plan import ProbePlan
 from raymi.train.events import Event
 from raymi.train.follow import format_seconds
 
+_LEFT_OUT = (journal.FAILED, journal.GIVEN_UP)
 _INTERVAL_S = 2.0
 """Between two lines about rounds: short ones would flood a log."""
 
@@ -33,18 +34,18 @@ class ProbeProgress:
         self._round_at: float | None = None
         self._told_at = float("-inf")
         for event in earlier:
-            if event["event"] == journal.FAILED:
+            if event["event"] in _LEFT_OUT:
                 self._out.add(event["setting"])
             self._line(event)
         self._round_at = None
 
     def all_of(self, events: Iterable[Event]) -> None:
-        """Tell what is new; settings that fail together are told together."""
-        for why, together in groupby(events, key=_failure):
+        """Tell what is new; settings that are left out together are told together."""
+        for why, together in groupby(events, key=_why_left_out):
             if why is not None:
-                failed = [self._plan.setting(event["setting"]) for event in together]
-                self._out.update(setting.index for setting in failed)
-                who = failed[0].label if len(failed) == 1 else f"{len(failed)} settings"
+                out = [self._plan.setting(event["setting"]) for event in together]
+                self._out.update(setting.index for setting in out)
+                who = out[0].label if len(out) == 1 else f"{len(out)} settings"
                 self._say(f"probe: {who}: {why}")
                 continue
             for event in together:
@@ -89,8 +90,8 @@ class ProbeProgress:
         )
 
 
-def _failure(event: Event) -> str | None:
-    return str(event["why"]) if event["event"] == journal.FAILED else None
+def _why_left_out(event: Event) -> str | None:
+    return str(event["why"]) if event["event"] in _LEFT_OUT else None
 
 
 def _count(number: int, noun: str) -> str:

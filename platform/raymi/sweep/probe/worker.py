@@ -90,8 +90,8 @@ class Prober:
 
     def _alive(self) -> list[Setting]:
         """Settings that nothing speaks against so far."""
-        failures = self._journal.progress().failures
-        return [setting for setting in self._plan.settings if setting.index not in failures]
+        out = self._journal.progress().out
+        return [setting for setting in self._plan.settings if setting.index not in out]
 
     def _is_over(self) -> bool:
         limit_s = self._plan.limit_s

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from raymi.specs.precision import SAFEST_FIRST, Precision
 from raymi.specs.sweep import GLOBAL_BATCH, LEARNING_RATE, MICRO_BATCH, Objective, SweepSpec
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.evidence import Evidence
 from raymi.sweep.setting import Setting
 from raymi.sweep.verdicts import Costs, Decision, QualityTest, Standing, Timing, Verdict
@@ -140,14 +141,7 @@ class Facts:
 
     def metric_text(self, value: float | None) -> str:
         """The metric with as many digits as mean something."""
-        return metric_text(self.evidence.metric, value)
-
-
-def metric_text(metric: str, value: float | None) -> str:
-    """Accuracy and losses to four decimals; an error in a unit of its own to five digits."""
-    if value is None:
-        return ABSENT
-    return f"{value:.5g}" if metric == "rmse" else f"{value:.4f}"
+        return ABSENT if value is None else quality_text(value)
 
 
 def list_swept(evidence: Evidence) -> tuple[Swept, ...]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.view.columns import ABSENT, Column, text_table
 from raymi.sweep.view.progress import Row, SweepState, advance
 from raymi.train.events import Event
@@ -111,7 +112,7 @@ def format_front_rows(rows: Sequence[Row]) -> str:
     return text_table(
         [
             Column("samples/s", [_number(row, "samples_per_s", ",.0f") for row in rows]),
-            Column("quality", [_number(row, "quality", ".4f") for row in rows]),
+            Column("quality", [_quality(row) for row in rows]),
             Column("GiB", [_number(row, "peak_memory_gib", ".2f") for row in rows]),
             Column("on the front", [str(row["label"]) for row in rows]),
         ]
@@ -121,6 +122,11 @@ def format_front_rows(rows: Sequence[Row]) -> str:
 def _number(row: Row, name: str, form: str) -> str:
     value = row.get(name)
     return ABSENT if value is None else format(value, form)
+
+
+def _quality(row: Row) -> str:
+    value = row.get("quality")
+    return ABSENT if value is None else quality_text(value)
 
 
 def _count(number: int, noun: str) -> str:
@@ -141,7 +147,7 @@ def _ending(event: Event) -> str:
     parts = [
         _ENDINGS.get(event["status"], str(event["status"])),
         f"({event['reason']})" if event.get("reason") else "",
-        f"with {metric:.4f}" if metric is not None else "",
+        f"with {quality_text(metric)}" if metric is not None else "",
         f"after {event['accelerator_s']:,.0f} accelerator-s",
     ]
     return " ".join(part for part in parts if part)

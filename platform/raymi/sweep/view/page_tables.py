@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from raymi.charts.page import Table
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.evidence import RunEvidence
 from raymi.sweep.view.columns import ABSENT
 from raymi.sweep.view.facts import FINDINGS, OUT, Facts
@@ -136,8 +137,8 @@ def findings(facts: Facts) -> Table | None:
         (
             one.numerics,
             FINDINGS.get(one.what, one.what),
-            f"{one.reference:.4f}",
-            f"{one.candidate:.4f}",
+            quality_text(one.reference),
+            quality_text(one.candidate),
             f"{one.difference:+.4f}",
             f"{one.low:+.4f} to {one.high:+.4f}",
             "worth knowing" if one.is_notable else "within what chance explains",
@@ -228,7 +229,8 @@ def _names(facts: Facts, settings: Sequence[int]) -> str:
 
 def _failure(facts: Facts, index: int) -> str:
     evidence = facts.evidence
-    return evidence.refused.get(index) or evidence.probe.failures.get(index) or ""
+    probe = evidence.probe
+    return (probe.failures | probe.given_up | evidence.refused).get(index, "")
 
 
 def _interval(facts: Facts, index: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from raymi.sweep.decision.contest import enter
 from raymi.sweep.decision.feasibility import obstacle_to_run
 from raymi.sweep.decision.speed import list_timings
+from raymi.sweep.decision.words import quality_text
 from raymi.sweep.evidence import Evidence
 from raymi.sweep.verdicts import Costs, Decision, Finding, Standing, Timing
 from raymi.sweep.view.columns import ABSENT, Column, text_table
@@ -136,8 +137,8 @@ def _verdict(facts: Facts, index: int, say: Callable[..., str]) -> str:
 def _finding(finding: Finding) -> str:
     return (
         f"{finding.numerics}: {FINDINGS.get(finding.what, finding.what)} changes from "
-        f"{finding.reference:.4f} to {finding.candidate:.4f}, more than chance explains "
-        f"({finding.low:+.4f} to {finding.high:+.4f})"
+        f"{quality_text(finding.reference)} to {quality_text(finding.candidate)}, "
+        f"more than chance explains ({finding.low:+.4f} to {finding.high:+.4f})"
     )
 
 
