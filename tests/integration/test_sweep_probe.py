@@ -1,5 +1,5 @@
-"""All settings are timed in one worker group, whatever their number of workers; and a setting that
-kills its workers is left out, while the others go on where they were."""
+"""All settings are timed in one worker group, whatever their number of workers; and where workers
+are killed, others go on where they were."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from ray.util import placement_group_table
 
 from raymi.settings import settings as machine_settings
 from raymi.specs.loading import load_spec
@@ -31,7 +32,7 @@ ROUND = 2
 """In which the workers are killed."""
 
 
-def probe_plan(repository: Path, probe_dir: Path) -> ProbePlan:
+def probe_plan(repository: Path, probe_dir: Path, *, limit_s: float | None = None) -> ProbePlan:
     spec = load_spec(
         repository / "jobs/digits/sweep.yaml",
         [
@@ -57,7 +58,7 @@ def probe_plan(repository: Path, probe_dir: Path) -> ProbePlan:
         accelerator="cpu",
         # Too little for two networks in one process: they make way for each other.
         memory_limit_gib=0.8,
-        limit_s=None,
+        limit_s=limit_s,
         keeps_slow=True,
         seed=0,
     )
@@ -146,3 +147,18 @@ def test_what_is_complete_is_not_started_again(killed):
     again = run_probe(killed.plan, starter=RayStarter(killed.plan), say=lambda line: None)
 
     assert again == killed.evidence
+
+
+def test_workers_that_are_still_starting_when_the_budget_ends_are_killed_and_free_their_places(
+    job, cluster, repository, tmp_path
+):
+    ray_cluster.join()
+    plan = probe_plan(repository, tmp_path, limit_s=2.0)
+
+    evidence = run_probe(plan, starter=RayStarter(plan), say=lambda line: None)
+
+    assert evidence.windows == ()
+    assert workers_below(cluster.head_pid) == []
+    # Starting takes two workers several times as long.
+    assert probe_accelerator_s(tmp_path) < 12.0
+    assert [g for g in placement_group_table().values() if g["state"] != "REMOVED"] == []

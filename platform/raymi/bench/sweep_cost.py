@@ -112,8 +112,8 @@ def measure(
             why="a grid's runs tell speed and quality only",
             fix="--set objective=samples_per_s",
         )
-    cluster.join()
     pinned = pin_data(spec, store_dir)
+    cluster.join()
     name = f"bench-{secrets.token_hex(3)}"
     ground = survey(pinned, name, store_dir=store_dir)
     found = SweepCost(settings=ground.settings)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from raymi.specs.train import TrainSpec
 
 _FILE = Path("jobs/digits/train.yaml")
-_SWEEP_FILE = Path("jobs/fashion_mnist/sweep.yaml")
+_SWEEP_FILE = Path("jobs/adult/sweep.yaml")
 
 app = typer.Typer(help="Compare with other people's software, in turns, on this machine.")
 

@@ -47,8 +47,8 @@ def run(
         SpecError, DataError: No setting can be measured here as asked.
         ConflictError: The same sweep is running at this moment.
     """
-    cluster.join()
     spec = pin_data(spec, store_dir)
+    cluster.join()
     with open_workspace(spec, store_dir=store_dir, starts_anew=starts_anew) as workspace:
         ground = survey(spec, workspace.sweep_id, store_dir=store_dir)
         return _conduct(ground, workspace, say=say, teach=teach)

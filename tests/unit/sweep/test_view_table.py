@@ -1,6 +1,5 @@
 """Tables of a sweep say everything about each setting, in lines that fit a wide terminal."""
 
-
 from raymi.sweep.decision.decide import decide
 from raymi.sweep.evidence import Spending
 from raymi.sweep.verdicts import Finding

@@ -86,7 +86,10 @@ def _why_hopeless(
 ) -> str | None:
     case, objective = forecast.case, forecast.objective
     if not runnable:
-        return "none of its settings can run within the limits"
+        given_up = [
+            case.evidence.probe.given_up.get(one.index) for one in case.settings_of(numerics)
+        ]
+        return given_up[0] if all(given_up) else "none of its settings can run within the limits"
     if objective is Objective.QUALITY:
         return None
     best = forecast.best(runnable)
@@ -100,7 +103,7 @@ def _why_hopeless(
         return None
     label = case.settings[bar].label
     if forecast.is_tie(best, bar):
-        return f"within the noise of {label}, which computes as the reference does"
+        return f"even its best is within the noise of {label}, which computes as the reference does"
     times = forecast.advantage(best, bar).median
     if times >= 1.0:
         return None

@@ -22,9 +22,6 @@ _LOOK_INTERVAL_S = 0.2
 _GRACE_S = 2.0
 """For the measurement that is under way when the budget ends; then the workers are killed."""
 
-_FAREWELL_S = 10.0
-"""How long dead workers may take until the cluster has noticed."""
-
 _MOST_UNEXPLAINED = 3
 """Deaths in a row while nothing was being measured; then it is not the settings."""
 
@@ -42,7 +39,7 @@ class RunningGroup(Protocol):
         """Wait a little; whether all workers have returned. Raises what made one fail."""
 
     def kill(self) -> None:
-        """End all workers at once, whatever they are doing; `has_ended` will raise."""
+        """End all workers at once, whatever they are doing, and free what they hold."""
 
 
 class Starter(Protocol):
@@ -161,7 +158,7 @@ class _Driver:
                 # Workers that are still starting do not look for the file.
                 stop_at = now + _GRACE_S if is_ready else now
             if stop_at is not None and now >= stop_at:
-                _kill(group)
+                group.kill()
                 return
 
     def _blame(self, error: Exception) -> bool:
@@ -177,15 +174,6 @@ class _Driver:
         else:
             self._journal.fail(map(self._plan.setting, lost), _why(error), died=True)
         return bool(lost)
-
-
-def _kill(group: RunningGroup) -> None:
-    """And wait until they are gone, so that what they hold is free."""
-    group.kill()
-    try:
-        group.has_ended(within_s=_FAREWELL_S)
-    except Exception:  # noqa: BLE001 - they were to die
-        return
 
 
 def _why(error: Exception) -> str:

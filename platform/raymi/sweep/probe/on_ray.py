@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -9,7 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ray
+from ray import PlacementGroupID
 from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from raymi.accelerators.catalog import find
 from raymi.accelerators.environment import check_visible_devices
@@ -24,6 +32,9 @@ from raymi.train.worker_group import Room, wait_for_room
 
 _KILL_FILE = "kill"
 _LOOK_INTERVAL_S = 0.2
+
+_FAREWELL_S = 10.0
+"""How long dead workers may take until the cluster has noticed."""
 
 
 class RayStarter:
@@ -60,6 +71,7 @@ class _RayGroup:
     def __init__(self, plan: ProbePlan) -> None:
         self._kill_file = Path(plan.probe_dir) / _KILL_FILE
         self._kill_file.unlink(missing_ok=True)
+        self._places_before = _places()
         group = Group(
             name=f"{plan.sweep_id}-probe",
             accelerator=find(plan.accelerator),
@@ -80,8 +92,13 @@ class _RayGroup:
         return self._attempt.has_ended(within_s=within_s)
 
     def kill(self) -> None:
-        """End the controller; its workers go with it."""
+        """End the controller: its workers go with it, and then their places."""
         self._kill_file.touch()
+        with contextlib.suppress(Exception):  # They were to die.
+            self._attempt.has_ended(within_s=_FAREWELL_S)
+        # Ray frees the places of a group that had started; of one that had not, only with the job.
+        for place in _places() - self._places_before:
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(place))))
 
 
 class _DieOnRequest(ControllerCallback):  # type: ignore[misc]  # Ray is untyped
@@ -101,6 +118,16 @@ class _DieOnRequest(ControllerCallback):  # type: ignore[misc]  # Ray is untyped
         while not self._kill_file.exists():
             time.sleep(_LOOK_INTERVAL_S)
         os._exit(1)
+
+
+def _places() -> set[str]:
+    """Placement groups of this job: the job's name is the end of theirs."""
+    job = ray.get_runtime_context().get_job_id()
+    return {
+        name
+        for name, group in placement_group_table().items()
+        if name.endswith(job) and group["state"] != "REMOVED"
+    }
 
 
 def _resources(plan: ProbePlan) -> ResourceSpec:

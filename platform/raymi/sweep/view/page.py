@@ -129,12 +129,19 @@ def _winner_tiles(facts: Facts, winner: int) -> list[Tile]:
     if costs.money is not None:
         tiles.append(Tile("price of a run", amount(costs.money),
                           facts.evidence.price_source or ""))  # fmt: skip
+    return [*tiles, *_confirmation_tiles(facts, winner)]
+
+
+def _confirmation_tiles(facts: Facts, winner: int) -> list[Tile]:
+    settings, reference = facts.evidence.settings, facts.evidence.reference
+    if winner == reference:
+        return []
+    if settings[winner].numerics == settings[reference].numerics:
+        return [Tile("confirmed", "not needed", "computes as the reference does")]
     confirmed = [one for one in facts.decision.confirmations if one.is_confirmed]
-    if winner != facts.evidence.reference:
-        note = f"{confirmed[-1].num_rows:,} fresh rows" if confirmed else "not compared again"
-        tiles.append(Tile("confirmed", "yes" if confirmed else "no", note,
-                          is_alarm=not confirmed))  # fmt: skip
-    return tiles
+    note = f"{confirmed[-1].num_rows:,} fresh rows" if confirmed else "not compared again"
+    is_alarm = not confirmed
+    return [Tile("confirmed", "yes" if confirmed else "no", note, is_alarm=is_alarm)]
 
 
 def _or_none(text: str) -> str | None:
