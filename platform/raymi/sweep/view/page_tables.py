@@ -59,7 +59,7 @@ def probe(facts: Facts) -> Table:
         ("do not count", lambda i: _rejected(facts, i)),
         ("GiB", lambda i: _form(facts.costs_of(i).peak_memory_gib, ".2f")),
     ]
-    texts: list[tuple[str, Cell]] = [("failed", lambda i: _failure(facts, i))]
+    texts: list[tuple[str, Cell]] = [("why not", lambda i: _failure(facts, i))]
     caption = f"Windows that do not count: {'; '.join(sorted(rejected))}" if rejected else ""
     return _table(facts, order, numbers, texts, caption)
 
