@@ -10,8 +10,9 @@ from raymi.specs.base import Spec
 class ProbeSpec(Spec):
     """Short, timed, interleaved windows of optimizer steps on random input."""
 
-    rounds: int = Field(default=8, ge=6, le=100)
-    """Windows of each setting that stays in the race; fewer than 6 have no 95% interval."""
+    rounds: int = Field(default=9, ge=6, le=100)
+    """Windows of each setting that stays in the race; fewer than 6 have no 95% interval, and only
+    from 9 on does that interval do without the smallest and the largest value."""
 
     window_s: PositiveFloat = 0.3
     """Seconds of one window; at least one whole optimizer step, however long it takes."""

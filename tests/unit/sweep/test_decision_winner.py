@@ -260,6 +260,28 @@ def test_what_failed_at_the_first_glance_has_failed_on_as_many_workers(make_evid
     assert failed == two
 
 
+UNTRAINED = {"space": {"precision": ["fp32", "bf16", "fp16"]}, "qualities": GOOD}
+
+
+@pytest.mark.parametrize(
+    ("speed", "standing", "why"),
+    [
+        (1400.0, Standing.BEATEN, "x the speed of the winner"),
+        (2000.0, Standing.BEATEN, "within the noise of the winner, which is safer"),
+        (2600.0, Standing.UNKNOWN, "others were more promising"),
+    ],
+)
+def test_what_was_not_trained_is_beaten_if_its_quality_would_change_nothing(
+    make_evidence, speed, standing, why
+):
+    speeds = {"precision=fp32": 1000.0, "precision=bf16": 2000.0, "precision=fp16": speed}
+
+    verdict = decide(make_evidence(speeds=speeds, noise=0.002, **UNTRAINED)).verdicts[2]
+
+    assert verdict.standing is standing
+    assert why in verdict.why
+
+
 def test_what_nobody_came_to_is_unknown(make_evidence):
     untimed = {"precision=bf16 micro_batch_size=32": None}
     evidence = make_evidence(speeds=untimed, qualities=GOOD)

@@ -60,6 +60,10 @@ def _stand(contest: Contest, election: Election, index: int) -> tuple[Standing, 
         return Standing.WINNER, _why_winner(contest, election)
     if index in election.obstacles:
         obstacle = election.obstacles[index]
+        if obstacle.standing is Standing.UNKNOWN and (
+            why := _why_no_better(contest, election, index)
+        ):
+            return Standing.BEATEN, f"whatever its quality: {why}"
         return obstacle.standing, obstacle.why
     if election.winner is None:
         return Standing.UNKNOWN, "nobody won"
@@ -67,6 +71,20 @@ def _stand(contest: Contest, election: Election, index: int) -> tuple[Standing, 
         reason = why_preferred(contest, election.winner, index)
         return Standing.TIE, f"as good as the winner within the noise; the winner is {reason}"
     return Standing.BEATEN, _behind(contest, index, election.winner)
+
+
+def _why_no_better(contest: Contest, election: Election, index: int) -> str | None:
+    """Why the winner would have won against one of unknown quality; None: it might have lost."""
+    winner, best = election.winner, election.best
+    is_about_quality = contest.objective in (Objective.QUALITY, Objective.COST_TO_TARGET)
+    if winner is None or best is None or is_about_quality or contest.value(index) is None:
+        return None
+    if contest.is_tie(index, best):
+        if contest.settle([best, winner, *election.ties, index]) == index:
+            return None
+        return f"within the noise of the winner, which is {why_preferred(contest, winner, index)}"
+    is_better = contest.advantage(index, best).median > 1.0
+    return None if is_better else _behind(contest, index, winner)
 
 
 def _why_winner(contest: Contest, election: Election) -> str:
