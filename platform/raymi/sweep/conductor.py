@@ -15,6 +15,7 @@ from raymi.sweep.accounts import Accounts
 from raymi.sweep.decision.decide import decide, next_to_confirm
 from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
 from raymi.sweep.evidence import (
+    UNPAID,
     Evidence,
     ProbeEvidence,
     Purpose,
@@ -132,7 +133,7 @@ class Conductor:
         self._base = self._base.model_copy(update={"finalists": finalists})
         settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
         if intent.num_seeds == 0:
-            self._stopped_by = self._stopped_by or "budget"
+            self._stopped_by = self._stopped_by or UNPAID
             self._say("quality: what is left of the budget does not pay for one run")
             return
         self._tell_plan("quality", settings * (intent.num_seeds if finalists else 1))
@@ -201,7 +202,7 @@ class Conductor:
             tried.add(name)
             runs = self._confirmation(name)
             if not runs:
-                self._stopped_by = self._stopped_by or "budget"
+                self._stopped_by = self._stopped_by or UNPAID
                 self._say("confirmation: what is left of the budget does not pay for one pair")
                 return
             self._tell_plan("confirmation", [setting for setting, _ in runs])
@@ -230,8 +231,11 @@ class Conductor:
         if winner is None:
             return None
         setting = self._ground.settings[winner]
-        if self._own_run(setting) is None and not self._monitor.should_stop():
-            self._train([(setting, 0)])
+        if self._own_run(setting) is None:
+            if self._means.pays(self.evidence(), [setting]):
+                self._train([(setting, 0)])
+            else:
+                self._stopped_by = self._stopped_by or UNPAID
         return self._own_run(setting)
 
     def _own_run(self, setting: Setting) -> RunEvidence | None:

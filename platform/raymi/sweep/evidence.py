@@ -219,6 +219,10 @@ class Slices(Record):
     test: tuple[int, ...] = ()
 
 
+UNPAID = "unpaid"
+"""No limit was reached, but what was left did not pay for the next run."""
+
+
 class Spending(Record):
     """What was spent on what, and what was allowed."""
 
@@ -232,7 +236,14 @@ class Spending(Record):
     """Precision -> accelerator-seconds, start-up of shared workers not included."""
 
     stopped_by: str | None = None
-    """The limit that ended the sweep early."""
+    """The limit that ended the sweep early, or `UNPAID`."""
+
+    @property
+    def why_cut_short(self) -> str | None:
+        """A clause about what ended the sweep early; None: nothing did."""
+        if self.stopped_by == UNPAID:
+            return "what was left of the budget did not pay for more"
+        return None if self.stopped_by is None else f"{self.stopped_by} was used up"
 
     @property
     def accelerator_s(self) -> float:

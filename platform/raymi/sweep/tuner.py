@@ -19,6 +19,8 @@ from raymi.errors import TrainingError
 from raymi.specs.quality import QualitySpec, SchedulerName
 from raymi.sweep.concurrency import TRIAL_RESOURCES
 from raymi.sweep.evidence import RunEvidence, RunStatus
+from raymi.sweep.kill_file import die_once_there_is
+from raymi.sweep.places import free_places, list_places
 from raymi.sweep.runs import SweepRun, read_run_evidence
 from raymi.train.completion import finish
 from raymi.train.events import EVENTS_FILE, EventLog, read_events
@@ -69,6 +71,11 @@ class Tuning:
     """Instead of what `quality` asks for."""
 
     @property
+    def kill_file(self) -> Path:
+        """Ends all trials once it is there."""
+        return self.directory.parent / f"{self.directory.name}.kill"
+
+    @property
     def halves(self) -> bool:
         """Whether hopeless runs are stopped."""
         asked = self.quality.scheduler is SchedulerName.ASHA and self.rung_top_s is not None
@@ -105,7 +112,9 @@ def _tune(
         _run_trial,
         plans=[plan.model_dump_json() for plan in plans],
         provenance=provenance.model_dump_json(),
+        kill_file=str(tuning.kill_file),
     )
+    places_before = list_places()
     tune.Tuner(
         tune.with_resources(trainable, TRIAL_RESOURCES),
         param_space={"position": tune.grid_search(list(range(len(runs))))},
@@ -120,25 +129,32 @@ def _tune(
             name=tuning.directory.name,
             storage_path=str(tuning.directory.parent),
             verbose=0,
-            stop=_Limit(watcher),
+            stop=_Limit(watcher, tuning.kill_file),
             callbacks=[_Bookkeeping(runs, tuning.trials_dir, watcher)],
         ),
     ).fit()
+    if tuning.kill_file.exists():
+        free_places(list_places() - places_before)
 
 
 class _Limit(tune.Stopper):  # type: ignore[misc]  # Ray is untyped
     """Ends all runs at once when the sweep may not go on."""
 
-    def __init__(self, watcher: Watcher | None = None) -> None:
+    def __init__(self, watcher: Watcher | None = None, kill_file: Path | None = None) -> None:
         self._watcher = watcher
+        self._kill_file = kill_file
 
     def __call__(self, *_: Any) -> bool:
         """Whether one run is to end; see `Stopper`."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether all are; Tune asks all the time."""
-        return self._watcher is not None and self._watcher.should_stop()
+        """Whether all are; Tune asks all the time. Tune itself would give them ten seconds."""
+        if self._watcher is None or not self._watcher.should_stop():
+            return False
+        if self._kill_file is not None:
+            self._kill_file.touch()
+        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Tune saves what it was given; nobody of ours reads that."""
@@ -220,8 +236,11 @@ class _Halving(ASHAScheduler):  # type: ignore[misc]  # Ray is untyped
         return action
 
 
-def _run_trial(config: dict[str, Any], *, plans: list[str], provenance: str) -> None:
+def _run_trial(
+    config: dict[str, Any], *, plans: list[str], provenance: str, kill_file: str
+) -> None:
     """One run, in its own process on the cluster; its outcome is what it leaves on disk."""
+    die_once_there_is(Path(kill_file))
     plan = TrainPlan.model_validate_json(plans[config["position"]])
     try:
         outcome, attempts = launch(plan, callbacks=[TuneReportCallback()])

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from raymi.sweep.decision.decide import decide
+from raymi.sweep.evidence import UNPAID
 
 GOOD = {"fp32": 0.95, "bf16": 0.951}
 
@@ -39,6 +40,12 @@ def test_a_winner_without_fresh_seeds_says_so(make_evidence):
 
     assert "not confirmed on fresh seeds" in text
     assert text.endswith("the sweep was cut short: budget.accelerator_s was used up")
+
+
+def test_a_sweep_that_could_not_pay_for_its_next_run_says_so(make_evidence):
+    text = sentence(stopped(make_evidence(qualities=GOOD), UNPAID))
+
+    assert text.endswith("what was left of the budget did not pay for more")
 
 
 def test_one_that_fresh_seeds_refuted_is_told_with_both_numbers(make_evidence):

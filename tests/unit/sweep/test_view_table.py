@@ -148,7 +148,7 @@ def test_what_was_spent_is_held_against_the_budget(make_evidence):
     assert spending_sentence(read_books(evidence)) == (
         "spent 610 of 600 accelerator-s (probe 50, quality 450, confirmation 110), 102% of the "
         "budget, 10.0 over it; 1m30s by the clock of 2m00s; 0.61 at 3.6 a worker-hour; "
-        "budget.accelerator_s ended a phase early"
+        "a phase ended early: budget.accelerator_s was used up"
     )
 
 

@@ -111,8 +111,8 @@ def _not_timed(case: Case, setting: Setting) -> Obstacle:
     glance = _glance(case, setting)
     if glance is not None and glance.sample_s is None:
         return Obstacle(Standing.FAILED, glance.why or "its first pass failed")
-    limit = case.evidence.spending.stopped_by
-    return Obstacle(Standing.UNKNOWN, f"not timed: {limit} was used up" if limit else "not timed")
+    why = case.evidence.spending.why_cut_short
+    return Obstacle(Standing.UNKNOWN, f"not timed: {why}" if why else "not timed")
 
 
 def _glance(case: Case, setting: Setting) -> Glance | None:

@@ -193,8 +193,7 @@ def _why_uncompared(case: Case, numerics: str, hopeless: Mapping[str, str]) -> t
 
 
 def _budget(case: Case) -> str:
-    limit = case.evidence.spending.stopped_by
-    return f"{limit} was used up" if limit else "others were more promising"
+    return case.evidence.spending.why_cut_short or "others were more promising"
 
 
 def _too_few_rows(case: Case, needed: int, num_rows: int) -> str:

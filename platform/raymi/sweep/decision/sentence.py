@@ -47,9 +47,8 @@ def write_sentence(story: Story) -> str:
         parts += _ties(story, setting)
     parts += _refuted(story)
     parts += _refused(story)
-    limit = story.contest.case.evidence.spending.stopped_by
-    if limit is not None:
-        parts.append(f"the sweep was cut short: {limit} was used up")
+    if (why := story.contest.case.evidence.spending.why_cut_short) is not None:
+        parts.append(f"the sweep was cut short: {why}")
     return "; ".join(parts)
 
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray import PlacementGroupID
 from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.util.placement_group import (
-    PlacementGroup,
-    placement_group_table,
-    remove_placement_group,
-)
 
 from raymi.accelerators.catalog import find
 from raymi.accelerators.environment import check_visible_devices
 from raymi.errors import TrainingError
 from raymi.specs.resources import ResourceSpec
+from raymi.sweep.kill_file import die_once_there_is
+from raymi.sweep.places import free_places, list_places
 from raymi.sweep.probe.plan import PLAN_FILE, ProbePlan
 from raymi.sweep.probe.worker import probe_worker
 from raymi.train import cluster
@@ -31,7 +24,6 @@ from raymi.train.failure import CONSEQUENCES, ROOM_PATIENCE_S, Reason
 from raymi.train.worker_group import Room, wait_for_room
 
 _KILL_FILE = "kill"
-_LOOK_INTERVAL_S = 0.2
 
 _FAREWELL_S = 10.0
 """How long dead workers may take until the cluster has noticed."""
@@ -71,7 +63,7 @@ class _RayGroup:
     def __init__(self, plan: ProbePlan) -> None:
         self._kill_file = Path(plan.probe_dir) / _KILL_FILE
         self._kill_file.unlink(missing_ok=True)
-        self._places_before = _places()
+        self._places_before = list_places()
         group = Group(
             name=f"{plan.sweep_id}-probe",
             accelerator=find(plan.accelerator),
@@ -97,37 +89,18 @@ class _RayGroup:
         with contextlib.suppress(Exception):  # They were to die.
             self._attempt.has_ended(within_s=_FAREWELL_S)
         # Ray frees the places of a group that had started; of one that had not, only with the job.
-        for place in _places() - self._places_before:
-            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(place))))
+        free_places(list_places() - self._places_before)
 
 
 class _DieOnRequest(ControllerCallback):  # type: ignore[misc]  # Ray is untyped
-    """Ends the controller's process as soon as a file is there.
-
-    Nobody outside has a handle of the controller, and while workers are starting it hears nobody.
-    """
+    """Ends the controller's process as soon as a file is there."""
 
     def __init__(self, kill_file: Path) -> None:
         self._kill_file = kill_file
 
     def after_controller_start(self, train_run_context: Any) -> None:  # noqa: ARG002 - Ray's
         """Runs in the controller before anything is started; see `ControllerCallback`."""
-        threading.Thread(target=self._watch, name="die-on-request", daemon=True).start()
-
-    def _watch(self) -> None:
-        while not self._kill_file.exists():
-            time.sleep(_LOOK_INTERVAL_S)
-        os._exit(1)
-
-
-def _places() -> set[str]:
-    """Placement groups of this job: the job's name is the end of theirs."""
-    job = ray.get_runtime_context().get_job_id()
-    return {
-        name
-        for name, group in placement_group_table().items()
-        if name.endswith(job) and group["state"] != "REMOVED"
-    }
+        die_once_there_is(self._kill_file)
 
 
 def _resources(plan: ProbePlan) -> ResourceSpec:

@@ -24,8 +24,8 @@ class Books:
     price_per_hour: float | None
     """Of one worker."""
 
-    stopped_by: str | None
-    """The limit that ended a phase early."""
+    why_cut_short: str | None
+    """What ended a phase early."""
 
     @property
     def spent_s(self) -> float:
@@ -61,7 +61,7 @@ def read_books(evidence: Evidence) -> Books:
         limits=limits_of(budget, price_per_hour=evidence.price_per_hour),
         wall_clock_s=spending.wall_clock_s,
         price_per_hour=evidence.price_per_hour,
-        stopped_by=spending.stopped_by,
+        why_cut_short=spending.why_cut_short,
     )
 
 
@@ -83,6 +83,6 @@ def spending_sentence(books: Books) -> str:
         text += f" of {format_seconds(wall_clock_s)}"
     if books.money is not None:
         text += f"; {books.money:,.4g} at {books.price_per_hour:g} a worker-hour"
-    if books.stopped_by:
-        text += f"; {books.stopped_by} ended a phase early"
+    if books.why_cut_short:
+        text += f"; a phase ended early: {books.why_cut_short}"
     return text
