@@ -131,6 +131,8 @@ class Conductor:
             return
         finalists = intent.finalists
         self._base = self._base.model_copy(update={"finalists": finalists})
+        if intent.is_cut_short:
+            self._stopped_by = self._stopped_by or UNPAID
         settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
         if intent.num_seeds == 0:
             self._stopped_by = self._stopped_by or UNPAID
@@ -156,10 +158,18 @@ class Conductor:
             return None
         settings = [self._setting(name) for name in finalists]
         means = self._means.for_quality(self.evidence(), settings, self.reference_to_train)
+        num_seeds = self._ground.spec.quality.seeds
         intent = Intent(
             finalists=finalists[: means.num_finalists],
             num_seeds=means.num_seeds,
+            is_cut_short=bool(finalists)
+            and (means.num_finalists, means.num_seeds) != (len(finalists), num_seeds),
         )
+        if intent.is_cut_short:
+            self._say(
+                f"quality: the budget pays for {means.num_finalists} of {len(finalists)} "
+                f"finalists, with {means.num_seeds} of {num_seeds} seeds"
+            )
         self._workspace.settle(intent)
         return intent
 
@@ -231,15 +241,18 @@ class Conductor:
         if winner is None:
             return None
         setting = self._ground.settings[winner]
-        if self._own_run(setting) is None:
+        if not self._has_own_run(setting):
             if self._means.pays(self.evidence(), [setting]):
                 self._train([(setting, 0)])
             else:
                 self._stopped_by = self._stopped_by or UNPAID
-        return self._own_run(setting)
+        return next(iter(self._runs_like(setting)), None)
 
-    def _own_run(self, setting: Setting) -> RunEvidence | None:
-        """A good run of the setting with the reference's seed; else of its numerics."""
+    def _has_own_run(self, setting: Setting) -> bool:
+        return any(one.setting == setting.index for one in self._runs_like(setting))
+
+    def _runs_like(self, setting: Setting) -> list[RunEvidence]:
+        """Good runs of its numerics with the reference's seed, those of the setting first."""
         good = [
             one
             for one in self._training.outcomes
@@ -248,10 +261,7 @@ class Conductor:
             and one.seed == self._ground.spec.train.seed
             and one.numerics == setting.numerics
         ]
-        exact = [one for one in good if one.setting == setting.index]
-        if exact or self._stopped_by is None:
-            return next(iter(exact), None)
-        return next(iter(good), None)
+        return sorted(good, key=lambda one: one.setting != setting.index)
 
     @property
     def reference_to_train(self) -> Setting:

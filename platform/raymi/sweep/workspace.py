@@ -52,6 +52,9 @@ class Intent(Record):
     num_seeds: int
     """Runs of each; 0: nothing can be paid."""
 
+    is_cut_short: bool = False
+    """Whether more was wanted than the budget pays for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:

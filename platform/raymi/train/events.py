@@ -30,6 +30,8 @@ class EventLog:
         self._clock = clock
         self._unwritten = ""
         self._lock = threading.Lock()
+        self.trouble: OSError | None = None
+        """Why the last lines could not be written; None: all are."""
 
     def append(self, kind: str, **fields: Any) -> None:
         """Write one event as one line, in one write call."""
@@ -39,12 +41,13 @@ class EventLog:
             try:
                 with self._path.open("a", encoding="utf-8") as file:
                     file.write(text)
-            except OSError:
+            except OSError as error:
+                self.trouble = error
                 # Part of it may have been written: the next attempt begins on a new line, and
                 # readers skip the broken one.
                 self._unwritten = f"\n{text}" if not self._unwritten else text
             else:
-                self._unwritten = ""
+                self._unwritten, self.trouble = "", None
 
 
 def read_events(path: Path) -> list[Event]:

@@ -17,7 +17,7 @@ from raymi.sweep.probe.journal import (
     read_progress,
 )
 from raymi.sweep.setting import Setting
-from raymi.train.events import EventLog
+from raymi.train.events import EventLog, read_events
 
 HERE, THERE = ["host", "a CPU", "2.0"], ["host", "a CPU", "2.1"]
 GLANCE = Glance(setting=0, micro_batch_size=8, sample_s=0.001)
@@ -88,6 +88,21 @@ def test_a_round_that_was_cut_off_is_forgotten_when_the_next_group_is_ready(jour
     journal.ready(10.0)
 
     assert rounds_of(read_probe(journal.directory)) == [(0, 0), (1, 0)]
+
+
+def test_what_cannot_be_written_is_an_error_and_not_forgotten(tmp_path):
+    pen = ProbeJournal(tmp_path / "away")
+
+    with pytest.raises(FileNotFoundError):
+        pen.note("started", num_workers=1)
+
+    (tmp_path / "away").mkdir()
+    pen.note("ready", num_workers=1, machine=[], memory_limit_gib=2.0, meter=None)
+    assert pen.progress().memory_limit_gib == 2.0
+    assert [event["event"] for event in read_events(tmp_path / "away" / JOURNAL_FILE)] == [
+        "started",
+        "ready",
+    ]
 
 
 def test_the_last_line_may_be_half_written(journal):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from raymi.errors import TrainingError
 from raymi.sweep.evidence import ProbeEvidence
 from raymi.sweep.probe import journal
 from raymi.sweep.probe.journal import JOURNAL_FILE, ProbeJournal, looked_at, read_probe
@@ -112,11 +113,20 @@ class _Driver:
                 num_unexplained = 0
             except Exception as error:
                 num_unexplained += 1
-                is_hopeless = classify(error) in _OF_THE_STORE
-                if is_hopeless or num_unexplained >= _MOST_UNEXPLAINED:
+                if (reason := classify(error)) in _OF_THE_STORE:
+                    raise self._no_store(reason, error) from error
+                if num_unexplained >= _MOST_UNEXPLAINED:
                     raise training_error(
                         error, run_id=self._plan.sweep_id, attempts=num_groups
                     ) from error
+
+    def _no_store(self, reason: Reason, error: Exception) -> TrainingError:
+        return TrainingError(
+            f"the probe of {self._plan.sweep_id}: {_sentence(reason)}",
+            reason=reason.value,
+            why=_first_line(error),
+            fix="free space in the store, and start the same command again: it goes on",
+        )
 
     def _is_over(self) -> bool:
         is_complete = self._journal.progress().is_complete
@@ -182,6 +192,10 @@ def _why(error: Exception) -> str:
         return f"{OUT_OF_MEMORY}: while it was probed"
     if reason is not Reason.ERROR:
         return f"{_sentence(reason)} while it was probed"
+    return _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
     cause = first_cause(error)
     line = next(iter(str(cause).strip().splitlines()), "")
     return f"{type(cause).__name__}: {line}"[:200]

@@ -144,11 +144,18 @@ class ProbeJournal:
         self._progress = Progress()
 
     def note(self, kind: str, **fields: Any) -> None:
-        """Write down that something happens."""
+        """Write down that something happens.
+
+        Raises:
+            OSError: It cannot be written. What is not in the journal is not done: without it, a
+                probe would measure the same for ever.
+        """
         if self._log is None:
             _end_last_line(self._path)
             self._log = EventLog(self._path)
         self._log.append(kind, **fields)
+        if self._log.trouble is not None:
+            raise self._log.trouble
 
     def measured(self, kind: str, record: Record, **fields: Any) -> None:
         """Write down a measurement."""
