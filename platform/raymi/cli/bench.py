@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +59,8 @@ def train(
         window_s=window_s,
         store_dir=settings().store_dir,
     )
-    speed = measure(request, say=_silent if as_json else print_line)
+    with _progress(as_json) as say:
+        speed = measure(request, say=say)
     if as_json:
         print_json(speed.to_document())
         return
@@ -111,13 +115,14 @@ def teacher(
     from raymi.settings import settings
 
     store = open_store()
-    gain = measure(
-        _train_spec(file, overrides),
-        num_seeds=seeds,
-        store_dir=settings().store_dir,
-        teach=lambda plans: teach(plans, store),
-        say=_silent if as_json else print_line,
-    )
+    with _progress(as_json) as say:
+        gain = measure(
+            _train_spec(file, overrides),
+            num_seeds=seeds,
+            store_dir=settings().store_dir,
+            teach=lambda plans: teach(plans, store),
+            say=say,
+        )
     if as_json:
         print_json(gain.to_document())
         return
@@ -138,7 +143,10 @@ def sweep(
     ] = 3,
     as_json: Json = False,
 ) -> None:
-    """Accelerator-seconds to the best setting: a Ray Tune grid, ASHA, Raymi; and who is right."""
+    """Accelerator-seconds to the best setting: a Ray Tune grid, ASHA, Raymi; and who is right.
+
+    The default file and three seeds take about an hour on two cores.
+    """
     from raymi.bench.sweep_cost import measure
     from raymi.settings import settings
     from raymi.specs.loading import load_spec
@@ -151,12 +159,8 @@ def sweep(
             why="this bench searches, so it takes `kind: sweep`",
             fix=f"for example {_SWEEP_FILE}",
         )
-    cost = measure(
-        spec,
-        num_seeds=seeds,
-        store_dir=settings().store_dir,
-        say=_silent if as_json else print_line,
-    )
+    with _progress(as_json) as say:
+        cost = measure(spec, num_seeds=seeds, store_dir=settings().store_dir, say=say)
     if as_json:
         print_json(cost.to_document())
         return
@@ -272,5 +276,9 @@ def _ratio_texts(ratio: Interval | None) -> tuple[str, str]:
     return f"{ratio.median:.3f}x", f"{ratio.low:.3f} to {ratio.high:.3f}"
 
 
-def _silent(line: str) -> None:
-    """Progress is for people."""
+@contextlib.contextmanager
+def _progress(as_json: bool) -> Iterator[Callable[[str], None]]:
+    """Where progress goes: to standard error, with whatever Ray prints, if a program reads the
+    result."""
+    with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+        yield print_line
