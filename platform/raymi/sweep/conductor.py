@@ -11,7 +11,6 @@ from pathlib import Path
 
 from raymi.errors import SpecError
 from raymi.specs.sweep import Objective
-from raymi.sweep.accounts import Accounts
 from raymi.sweep.decision.decide import decide, next_to_confirm
 from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
 from raymi.sweep.evidence import (
@@ -32,7 +31,6 @@ from raymi.sweep.row_groups import RowGroups
 from raymi.sweep.setting import Setting
 from raymi.sweep.training import Training, Wanted
 from raymi.sweep.workspace import Intent, Workspace
-from raymi.train.teaching import Teach
 
 _BY_SPEED = (Objective.SAMPLES_PER_S, Objective.ENERGY, Objective.MONEY, Objective.PEAK_MEMORY_GIB)
 """Objectives that the probe alone decides, so that the order of finalists is known before any
@@ -47,17 +45,16 @@ class Conductor:
         ground: Ground,
         workspace: Workspace,
         monitor: Monitor,
-        accounts: Accounts,
+        training: Training,
         *,
         say: Callable[[str], None],
-        teach: Teach | None,
     ) -> None:
         self._ground = ground
         self._workspace = workspace
         self._monitor = monitor
         self._means = Means(ground, monitor)
         self._say = say
-        self._training = Training(ground, workspace, monitor, accounts, say=say, teach=teach)
+        self._training = training
         self._base = ground.evidence(workspace)
         self._groups = RowGroups(ground.plan)
         self._probe = ProbeEvidence()

@@ -13,6 +13,7 @@ from raymi.sweep.ground import Ground, pin_data, survey
 from raymi.sweep.monitor import Monitor
 from raymi.sweep.receipt import Receipt, seal
 from raymi.sweep.result import SWEEP_FILE, SweepResult
+from raymi.sweep.training import Training
 from raymi.sweep.view.live import SweepProgress
 from raymi.sweep.view.page import write_page
 from raymi.sweep.view.table import format_decision, format_probe
@@ -77,7 +78,8 @@ def _conduct(
         num_numerics=len({setting.numerics for setting in ground.settings}),
         budget=ground.spec.budget.to_document(),
     )
-    conductor = Conductor(ground, workspace, monitor, accounts, say=say, teach=teach)
+    training = Training(ground, workspace, monitor, accounts, say=say, teach=teach)
+    conductor = Conductor(ground, workspace, monitor, training, say=say)
     conductor.probe()
     say(format_probe(conductor.evidence()))
     conductor.train()
