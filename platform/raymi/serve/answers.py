@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from raymi.data.encoding import value_text
 from raymi.data.preprocessing import NumberTarget
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import OutputField
+from raymi.serve.binary import encode
 
 
 def split(predictions: Predictions, sizes: Iterable[int]) -> list[Predictions]:
@@ -57,22 +58,39 @@ def as_rows(predictions: Predictions, *, probabilities: bool) -> list[dict[str, 
     return rows
 
 
-def as_tensors(predictions: Predictions, outputs: Sequence[OutputField]) -> list[dict[str, Any]]:
-    """Tensors of the Open Inference Protocol, flat in row-major order."""
-    return [_tensor(predictions, output) for output in outputs]
+def as_tensors(
+    predictions: Predictions, outputs: Sequence[OutputField], *, binary: Set[str] = frozenset()
+) -> tuple[list[dict[str, Any]], bytes]:
+    """Tensors of the Open Inference Protocol, flat in row-major order.
+
+    Args:
+        predictions: Of all rows.
+        outputs: What is wanted.
+        binary: Names of those whose elements are wanted as bytes.
+
+    Returns:
+        The tensors, and the bytes that follow the JSON.
+    """
+    tensors: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for output in outputs:
+        tensor: dict[str, Any] = {
+            "name": output.name,
+            "datatype": output.datatype,
+            "shape": [predictions.num_rows, *output.shape],
+        }
+        elements = _elements(predictions, output)
+        if output.name in binary:
+            blobs.append(encode(elements, output.datatype))
+            tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            tensor["data"] = elements.tolist() if isinstance(elements, np.ndarray) else elements
+        tensors.append(tensor)
+    return tensors, b"".join(blobs)
 
 
-def _tensor(predictions: Predictions, output: OutputField) -> dict[str, Any]:
-    data: list[Any]
-    if not isinstance(predictions.target, NumberTarget) and not output.shape:
-        data = list(predictions.labels)
-        if output.datatype == "BYTES":
-            data = [value_text(label) for label in data]
-    else:
-        data = predictions.outputs.ravel().tolist()
-    return {
-        "name": output.name,
-        "datatype": output.datatype,
-        "shape": [predictions.num_rows, *output.shape],
-        "data": data,
-    }
+def _elements(predictions: Predictions, output: OutputField) -> np.ndarray | list[Any]:
+    if isinstance(predictions.target, NumberTarget) or output.shape:
+        return predictions.outputs.ravel()
+    labels = list(predictions.labels)
+    return [value_text(label) for label in labels] if output.datatype == "BYTES" else labels

@@ -20,10 +20,17 @@ from raymi.errors import RaymiError, RequestError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import Signature
 from raymi.serve.answers import as_rows, as_tensors
-from raymi.serve.body import read_json
+from raymi.serve.body import read_json, read_tensors
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.openapi import infer_operation, path_parameters, predict_operation
-from raymi.serve.problems import from_status, json_response, problem, protocol_error, unexpected
+from raymi.serve.problems import (
+    from_status,
+    json_response,
+    problem,
+    protocol_error,
+    tensors_response,
+    unexpected,
+)
 from raymi.serve.protocol import metadata, parse_infer
 from raymi.serve.rows import parse_predict
 
@@ -90,8 +97,10 @@ class _ModelApi:
     async def infer(self, request: Request) -> Response:
         """Predict tensors (Open Inference Protocol)."""
         self._require_model(request.path_params)
-        body = await read_json(request, max_bytes=self._limits.max_request_bytes)
-        asked = parse_infer(body, self._host.signature, max_rows=self._limits.max_rows)
+        body, behind = await read_tensors(request, max_bytes=self._limits.max_request_bytes)
+        asked = parse_infer(
+            body, self._host.signature, max_rows=self._limits.max_rows, behind=behind
+        )
         predictions = await self._host.predict(asked.rows)
         answer: dict[str, Any] = {
             "model_name": self._host.served.name,
@@ -99,12 +108,16 @@ class _ModelApi:
         }
         if asked.request_id is not None:
             answer["id"] = asked.request_id
-        answer["outputs"] = as_tensors(predictions, asked.outputs)
-        return json_response(answer)
+        answer["outputs"], blobs = as_tensors(
+            predictions, asked.outputs, binary=asked.binary_outputs
+        )
+        return tensors_response(answer, blobs) if asked.binary_outputs else json_response(answer)
 
     async def server(self) -> Response:
         """What this server is."""
-        return json_response({"name": "raymi", "version": raymi.__version__, "extensions": []})
+        return json_response(
+            {"name": "raymi", "version": raymi.__version__, "extensions": ["binary_tensor_data"]}
+        )
 
     async def live(self) -> Response:
         """The process answers."""

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 
 from raymi.errors import RequestError
+from raymi.serve.binary import LENGTH_HEADER, split_body
 
 
 async def read_json(request: Request, *, max_bytes: int) -> Any:
@@ -22,6 +23,24 @@ async def read_json(request: Request, *, max_bytes: int) -> Any:
     """
     _require_json(request)
     return parse_json(await _read(request, max_bytes))
+
+
+async def read_tensors(request: Request, *, max_bytes: int) -> tuple[Any, memoryview]:
+    """Read a body of JSON, with or without bytes behind it.
+
+    Returns:
+        The parsed JSON, and the bytes.
+
+    Raises:
+        RequestError: As `read_json`.
+    """
+    announced = request.headers.get(LENGTH_HEADER)
+    if announced is None:
+        _require_json(request)
+    else:
+        _require_uncompressed(request)
+    document, behind = split_body(await _read(request, max_bytes), announced)
+    return parse_json(document), behind
 
 
 def parse_json(body: bytes) -> Any:
@@ -55,6 +74,10 @@ def _require_json(request: Request) -> None:
             field="content-type",
             status=415,
         )
+    _require_uncompressed(request)
+
+
+def _require_uncompressed(request: Request) -> None:
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError(
             "content-encoding: compressed bodies are not read here",

@@ -92,6 +92,22 @@ def convert(field: InputField, flat: list[Any], where: Where) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(elements, math.prod(field.shape))
 
 
+def convert_numbers(field: InputField, numbers: np.ndarray, where: Where) -> pa.Array:
+    """Convert elements that are typed already, as `convert` does.
+
+    Raises:
+        RequestError: Naming the first row with an element that does not fit.
+    """
+    dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
+    is_float = dtype.kind == "f"
+    if numbers.dtype != dtype or (is_float and not (np.abs(numbers) <= _largest(dtype)).all()):
+        return convert(field, numbers.tolist(), where)
+    elements = pa.array(numbers)
+    if not field.shape:
+        return elements
+    return pa.FixedSizeListArray.from_arrays(elements, math.prod(field.shape))
+
+
 def flatten(values: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
     """Elements, in row-major order, of values that all have one shape; None if any has not."""
     for size in shape:

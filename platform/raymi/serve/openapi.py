@@ -54,7 +54,11 @@ def infer_operation(signature: Signature) -> dict[str, Any]:
             },
         },
     }
-    return _operation(schema, example_infer(signature), "application/json")
+    operation = _operation(schema, example_infer(signature), "application/json")
+    operation["requestBody"]["content"]["application/octet-stream"] = {
+        "schema": {"type": "string", "format": "binary"}
+    }
+    return operation
 
 
 def path_parameters(path: str) -> dict[str, Any]:

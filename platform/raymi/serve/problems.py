@@ -14,6 +14,7 @@ from typing import Any
 from starlette.responses import Response
 
 from raymi.errors import OverloadedError, RaymiError, RequestError
+from raymi.serve.binary import LENGTH_HEADER
 
 PROBLEM_TYPE = "application/problem+json"
 """Media type of RFC 9457."""
@@ -23,6 +24,13 @@ def json_response(document: Any, *, status: int = 200) -> Response:
     """A JSON answer; never NaN, always ASCII, so that any text survives."""
     body = json.dumps(document, separators=(",", ":"), allow_nan=False)
     return Response(body, status_code=status, media_type="application/json")
+
+
+def tensors_response(document: Any, blobs: bytes) -> Response:
+    """A JSON answer with bytes behind it."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
+    headers = {LENGTH_HEADER: str(len(text))}
+    return Response(text + blobs, headers=headers, media_type="application/octet-stream")
 
 
 def problem(error: RaymiError, *, headers: Mapping[str, str] | None = None) -> Response:

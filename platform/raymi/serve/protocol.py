@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, as JSON: tensors in, tensors out.
+"""The Open Inference Protocol, version 2, over HTTP: tensors in, tensors out.
 
 https://github.com/kserve/open-inference-protocol - what it leaves open is settled here:
 
@@ -8,6 +8,7 @@ https://github.com/kserve/open-inference-protocol - what it leaves open is settl
 - A tensor input of the model may come with its elements in one dimension, `[N, 64]` for
   `[N, 8, 8]`; a scalar input as `[N]` or `[N, 1]`.
 - A nullable input may hold null, and may be left out: then every row lacks it.
+- Elements may come and go as bytes behind the JSON; see `raymi.serve.binary`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ import pyarrow as pa
 
 from raymi.errors import RequestError
 from raymi.registry.signature import InputField, OutputField, Signature
-from raymi.serve.columns import ARROW_TYPES, convert, expectation, flatten, json_type
+from raymi.serve.binary import Blobs, decode
+from raymi.serve.columns import (
+    ARROW_TYPES,
+    convert,
+    convert_numbers,
+    expectation,
+    flatten,
+    json_type,
+)
 from raymi.serve.identity import ServedModel
 from raymi.serve.rows import shorten, too_many_rows
 from raymi.specs.paths import closest
 
 _LARGEST_SIZE = 2**31 - 1
+_NOTHING = memoryview(b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +51,20 @@ class InferRequest:
     request_id: str | None
     """To be repeated in the answer."""
 
+    binary_outputs: frozenset[str] = frozenset()
+    """Names of outputs that are wanted as bytes."""
 
-def parse_infer(body: Any, signature: Signature, *, max_rows: int) -> InferRequest:
+
+def parse_infer(
+    body: Any, signature: Signature, *, max_rows: int, behind: memoryview = _NOTHING
+) -> InferRequest:
     """Check a parsed JSON body against the model's signature.
+
+    Args:
+        body: The JSON.
+        signature: What the model takes and gives.
+        max_rows: Of one request.
+        behind: Bytes that followed the JSON.
 
     Raises:
         RequestError: Naming the field that is wrong; 413 for too many rows.
@@ -57,10 +78,13 @@ def parse_infer(body: Any, signature: Signature, *, max_rows: int) -> InferReque
     request_id = body.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise _wrong_type("id", request_id, "text, or leave it out")
+    inputs = _inputs_by_name(body.get("inputs"), signature, Blobs(behind))
+    outputs = _outputs(body.get("outputs"), signature)
     return InferRequest(
-        rows=_rows(_inputs_by_name(body.get("inputs"), signature), signature, max_rows),
-        outputs=_outputs(body.get("outputs"), signature),
+        rows=_rows(inputs, signature, max_rows),
+        outputs=outputs,
         request_id=request_id,
+        binary_outputs=_binary_outputs(body, outputs),
     )
 
 
@@ -70,9 +94,11 @@ class _Input:
 
     tensor: dict[str, Any]
     place: str
+    blob: memoryview | None
+    """Its elements as bytes; None: they are in the JSON."""
 
 
-def _inputs_by_name(inputs: Any, signature: Signature) -> dict[str, _Input]:
+def _inputs_by_name(inputs: Any, signature: Signature, blobs: Blobs) -> dict[str, _Input]:
     if not isinstance(inputs, list) or not inputs:
         found = "an empty list" if inputs == [] else json_type(inputs)
         raise RequestError(
@@ -97,8 +123,40 @@ def _inputs_by_name(inputs: Any, signature: Signature) -> dict[str, _Input]:
                 fix=closest(shorten(name), known),
                 field=f"{place}.name",
             )
-        named[name] = _Input(tensor, place)
+        named[name] = _Input(tensor, place, _blob(tensor, place, blobs))
+    blobs.finish()
     return named
+
+
+def _blob(tensor: dict[str, Any], place: str, blobs: Blobs) -> memoryview | None:
+    size = _parameter(tensor, "binary_data_size")
+    if size is None:
+        return None
+    if "data" in tensor or type(size) is not int or size < 0:
+        raise RequestError(
+            f"{place}.parameters.binary_data_size: cannot be taken",
+            why="`data` is there too" if "data" in tensor else "it is not a number of bytes",
+            fix="send elements either in `data` or as bytes behind the JSON",
+            field=f"{place}.parameters.binary_data_size",
+        )
+    return blobs.take(size, place)
+
+
+def _parameter(document: dict[str, Any], name: str) -> Any:
+    parameters = document.get("parameters")
+    return parameters.get(name) if isinstance(parameters, dict) else None
+
+
+def _binary_outputs(body: dict[str, Any], outputs: tuple[OutputField, ...]) -> frozenset[str]:
+    """Each output says for itself, or the request for all."""
+    asked = {one["name"]: one for one in body.get("outputs") or ()}
+    for_all = _parameter(body, "binary_data_output") is True
+    wanted: set[str] = set()
+    for output in outputs:
+        own = _parameter(asked.get(output.name, {}), "binary_data")
+        if own is True or (own is None and for_all):
+            wanted.add(output.name)
+    return frozenset(wanted)
 
 
 def _rows(named: dict[str, _Input], signature: Signature, max_rows: int) -> pa.RecordBatch:
@@ -122,7 +180,7 @@ def _rows(named: dict[str, _Input], signature: Signature, max_rows: int) -> pa.R
         if num_rows > max_rows:
             raise too_many_rows(f"{given.place}.shape", num_rows, max_rows)
         _check_datatype(given, field)
-        arrays[field.name] = convert(field, _elements(given, shape, field), _Place(given.place))
+        arrays[field.name] = _column(given, shape, field)
     if num_rows is None:
         raise AssertionError("a request with at least one known input has rows")
     return pa.RecordBatch.from_arrays(
@@ -134,6 +192,19 @@ def _rows(named: dict[str, _Input], signature: Signature, max_rows: int) -> pa.R
         ],
         names=[field.name for field in signature.inputs],
     )
+
+
+def _column(given: _Input, shape: tuple[int, ...], field: InputField) -> pa.Array:
+    place = _Place(given.place)
+    if given.blob is None:
+        return convert(field, _elements(given, shape, field), place)
+    datatype = given.tensor["datatype"]
+    elements = decode(given.blob, datatype, math.prod(shape), given.place)
+    if isinstance(elements, list):
+        return convert(field, elements, place)
+    if datatype == "BOOL":
+        return convert(field, elements.tolist(), place)
+    return convert_numbers(field, elements, place)
 
 
 @dataclass(frozen=True, slots=True)
