@@ -12,6 +12,7 @@ from raymi.charts.markup import Svg
 from raymi.charts.page import Block, Charts, Details, Page, Prose, Section, Table, Tile, render
 from raymi.charts.quantities import quantity
 from raymi.store.record import write_atomically
+from raymi.sweep.decision.contest import enter
 from raymi.sweep.evidence import Purpose
 from raymi.sweep.receipt import Receipt
 from raymi.sweep.verdicts import Outcome
@@ -114,7 +115,7 @@ def _winner_tiles(facts: Facts, winner: int) -> list[Tile]:
     costs, reference = facts.costs_of(winner), facts.costs_of(facts.evidence.reference)
     tiles = [
         Tile("samples per second", _or_none(amount(costs.samples_per_s)),
-             _times(costs.samples_per_s, reference.samples_per_s)),
+             _speed_note(facts, winner)),
         Tile(facts.evidence.metric, _or_none(facts.metric_text(costs.quality)),
              _quality_note(facts, winner)),
         Tile("peak memory", f"{costs.peak_memory_gib:.2f} GiB" if costs.peak_memory_gib else None,
@@ -146,6 +147,12 @@ def _confirmation_tiles(facts: Facts, winner: int) -> list[Tile]:
 
 def _or_none(text: str) -> str | None:
     return None if text == "-" else text
+
+
+def _speed_note(facts: Facts, winner: int) -> str:
+    """By pairs of windows, as in the sentence: medians themselves may have another ratio."""
+    ratio = enter(facts.evidence).speeds.ratio(winner, facts.evidence.reference)
+    return "" if ratio is None else f"{ratio.median:.3g}x the reference"
 
 
 def _times(value: float | None, reference: float | None) -> str:
