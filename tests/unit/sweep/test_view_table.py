@@ -80,7 +80,7 @@ def test_after_the_probe_the_fastest_comes_first_and_what_was_dropped_last(make_
     assert lines[-1].split()[:2] == ["bf16", "32"]
     assert lines[-1].endswith("no bf16 here")
     assert "the reference" in next(line for line in lines if line.split()[:2] == ["fp32", "32"])
-    assert last.startswith("3 of 4 settings can run within the limits; speeds closer than")
+    assert last.startswith("3 of 4 settings are left; speeds closer than")
 
 
 def test_the_front_has_only_what_nothing_beats(make_evidence):

@@ -44,7 +44,7 @@ def format_probe(evidence: Evidence) -> str:
         ]
     )  # fmt: skip
     noise = contest.speeds.noise_floor
-    parts = [f"{len(order) - len(dropped)} of {len(order)} settings can run within the limits"]
+    parts = [f"{len(order) - len(dropped)} of {len(order)} settings are left"]
     if noise is not None:
         parts.append(f"speeds closer than {noise:.1%} are equal here")
     return f"{table}\n{'; '.join(parts)}"
