@@ -84,6 +84,7 @@ def test_all_are_measured_and_programs_get_exactly_the_promised_fields(repositor
     assert set(document["scaling"]["efficiency"]) == {"median", "low", "high"}
 
 
+@pytest.mark.drill
 def test_one_that_dies_is_a_row_with_a_reason_and_the_rest_goes_on(repository, tmp_path):
     with bench(repository, tmp_path, *SHORT, *ONE_WORKER) as process:
         until(lambda: ranks_of(process, "torchrun-b"), "torchrun-b to start")[0].kill()

@@ -103,6 +103,7 @@ def test_a_killed_worker_and_a_damaged_checkpoint_cost_time_and_nothing_else(
     assert digest(result.run_dir) == undisturbed
 
 
+@pytest.mark.drill
 def test_a_preempted_worker_takes_all_along_and_nothing_is_computed_twice(
     undisturbed, two_workers, cluster
 ):
