@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from raymi.data import stage as data_stage
 from raymi.data.fitting import fit_preprocessing
+from raymi.data.preprocessing import Preprocessing
 from raymi.data.version import DatasetVersion
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
@@ -72,30 +74,13 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         precision: str = "fp32",
         test_share: float = 0.2,
     ) -> FinishedRun:
-        tmp_path = tmp_path_factory.mktemp("run")
-        pq.write_table(rows(), tmp_path / "rows.parquet")
-        data = {
-            "name": "things",
-            "root": str(tmp_path),
-            "sources": [{"path": "rows.parquet"}],
-            "target": target,
-            "split": {"test": test_share},
-        }
-        store_dir = tmp_path / "store"
+        root = tmp_path_factory.mktemp("run")
+        data = describe_rows(root, target, test_share)
+        store_dir = root / "store"
         dataset = data_stage.run(DataSpec.from_document(data), store_dir=store_dir)
-        if target == "note":
-            preprocessing = fit_preprocessing(dataset, task="next_byte", context=24)
-            network = Architecture(name="gpt", arguments={"width": 16, "num_layers": 1})
-        else:
-            ignored = ("price",) if target == "shape" else ("shape",)
-            preprocessing = fit_preprocessing(dataset, ignore=ignored, texts=("note",))
-            network = Architecture(name="mlp", arguments={"hidden": [8]})
-        architecture = architecture or network
+        preprocessing, usual = what_is_learned(dataset, target)
         run_dir = store_dir / "runs" / run_id
-        run_dir.mkdir(parents=True)
-        torch.manual_seed(0)
-        weights = build_model(architecture, preprocessing).state_dict()
-        save_file(weights, run_dir / "model.safetensors")
+        save_first_weights(run_dir, architecture or usual, preprocessing)
         spec = TrainSpec.from_document(
             {
                 "kind": "train",
@@ -113,7 +98,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             spec_fingerprint=spec.fingerprint(),
             dataset=dataset.summary(),
             problem=spec.problem,
-            architecture=architecture,
+            architecture=architecture or usual,
             preprocessing=preprocessing,
             metrics={"loss": 0.7},
             primary_metric={"shape": "accuracy", "price": "rmse", "note": "loss"}[target],
@@ -121,17 +106,53 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
             peak_memory_gib=0.1,
             duration_s=1.0,
             attempts=1,
-            provenance=Provenance(
-                git_commit="0" * 40,
-                code_package=None,
-                environment={"python": "3.11.0", "torch": torch.__version__},
-                hardware={"accelerator": "cpu", "num_cpus": 2},
-                started_at=datetime.now(UTC),
-            ),
+            provenance=made_up_provenance(),
         )
         return FinishedRun(store_dir=store_dir, dataset=dataset, result=result)
 
     return make
+
+
+def describe_rows(root: Path, target: str, test_share: float) -> dict[str, Any]:
+    """Write the rows, and the data spec that reads them."""
+    pq.write_table(rows(), root / "rows.parquet")
+    return {
+        "name": "things",
+        "root": str(root),
+        "sources": [{"path": "rows.parquet"}],
+        "target": target,
+        "split": {"test": test_share},
+    }
+
+
+def what_is_learned(dataset: DatasetVersion, target: str) -> tuple[Preprocessing, Architecture]:
+    """How the rows become numbers, and a small network for them."""
+    if target == "note":
+        preprocessing = fit_preprocessing(dataset, task="next_byte", context=24)
+        return preprocessing, Architecture(name="gpt", arguments={"width": 16, "num_layers": 1})
+    ignored = ("price",) if target == "shape" else ("shape",)
+    preprocessing = fit_preprocessing(dataset, ignore=ignored, texts=("note",))
+    return preprocessing, Architecture(name="mlp", arguments={"hidden": [8]})
+
+
+def save_first_weights(
+    run_dir: Path, architecture: Architecture, preprocessing: Preprocessing
+) -> None:
+    """As if training had changed nothing."""
+    run_dir.mkdir(parents=True)
+    torch.manual_seed(0)
+    weights = build_model(architecture, preprocessing).state_dict()
+    save_file(weights, run_dir / "model.safetensors")
+
+
+def made_up_provenance() -> Provenance:
+    return Provenance(
+        git_commit="0" * 40,
+        code_package=None,
+        environment={"python": "3.11.0", "torch": torch.__version__},
+        hardware={"accelerator": "cpu", "num_cpus": 2},
+        started_at=datetime.now(UTC),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,8 @@ def decode(
             place, len(blob), f"{num_elements} elements of {datatype} take "
             f"{num_elements * dtype.itemsize}"
         )  # fmt: skip
-    return np.frombuffer(blob, dtype=dtype)
+    # The JSON before them may be of any length; Arrow wants elements at whole addresses.
+    return np.require(np.frombuffer(blob, dtype=dtype), requirements="A")
 
 
 def encode(values: np.ndarray | Sequence[str], datatype: str) -> bytes:

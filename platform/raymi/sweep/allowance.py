@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
 
 from raymi.specs.budget import BudgetSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """What one training run is expected to cost."""
+
+    accelerator_s: float
+    wall_clock_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What may still be spent; None: no limit."""
+
+    accelerator_s: float | None
+    wall_clock_s: float | None
+
+    def pays(self, runs: Sequence[RunCost], *, num_concurrent: int) -> bool:
+        """Whether all runs can be paid, so many of them at a time."""
+        needed_s = sum(run.accelerator_s for run in runs)
+        if self.accelerator_s is not None and needed_s > self.accelerator_s:
+            return False
+        needed_s = sum(run.wall_clock_s for run in runs) / max(1, num_concurrent)
+        return self.wall_clock_s is None or needed_s <= self.wall_clock_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +51,13 @@ class Limits:
             wall_clock_s=_share(self.wall_clock_s, 1.0 - self.reserve),
             reserve=0.0,
             money_binds=self.money_binds,
+        )
+
+    def left(self, *, accelerator_s: float, wall_clock_s: float) -> Left:
+        """After so much was spent."""
+        return Left(
+            accelerator_s=_less(self.accelerator_s, accelerator_s),
+            wall_clock_s=_less(self.wall_clock_s, wall_clock_s),
         )
 
     def reached(self, *, accelerator_s: float, wall_clock_s: float) -> str | None:
@@ -65,14 +95,6 @@ def limits_of(budget: BudgetSpec, *, price_per_hour: float | None) -> Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCost:
-    """What one training run is expected to cost."""
-
-    accelerator_s: float
-    wall_clock_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Affordable:
     """How much of what was wanted can be paid."""
 
@@ -86,8 +108,7 @@ def affordable(
     reference: RunCost,
     *,
     num_seeds: int,
-    accelerator_s: float | None,
-    wall_clock_s: float | None,
+    left: Left,
     num_concurrent: int,
 ) -> Affordable:
     """The most finalists, then the most seeds, whose runs fit into what is left.
@@ -98,45 +119,19 @@ def affordable(
         finalists: The best first.
         reference: Likewise trained with every seed.
         num_seeds: Wanted.
-        accelerator_s: Left for it; None: no limit.
-        wall_clock_s: Likewise.
+        left: For it.
         num_concurrent: Runs at a time.
     """
-    given: _Given = {
-        "accelerator_s": accelerator_s,
-        "wall_clock_s": wall_clock_s,
-        "num_concurrent": num_concurrent,
-    }
     for count in range(len(finalists), 0, -1):
         for seeds in range(num_seeds, 1, -1):
             runs = [*finalists[:count], reference] * seeds
-            if fits(runs, **given):
+            if left.pays(runs, num_concurrent=num_concurrent):
                 return Affordable(num_finalists=count, num_seeds=seeds)
-    return Affordable(num_finalists=0, num_seeds=1 if fits([reference], **given) else 0)
+    pays_one = left.pays([reference], num_concurrent=num_concurrent)
+    return Affordable(num_finalists=0, num_seeds=1 if pays_one else 0)
 
 
-class _Given(TypedDict):
-    accelerator_s: float | None
-    wall_clock_s: float | None
-    num_concurrent: int
-
-
-def fits(
-    runs: Sequence[RunCost],
-    *,
-    accelerator_s: float | None,
-    wall_clock_s: float | None,
-    num_concurrent: int,
-) -> bool:
-    """Whether all runs can be paid by what is left; see `affordable`."""
-    if accelerator_s is not None and sum(run.accelerator_s for run in runs) > accelerator_s:
-        return False
-    needed_s = sum(run.wall_clock_s for run in runs) / max(1, num_concurrent)
-    return wall_clock_s is None or needed_s <= wall_clock_s
-
-
-def left(limit: float | None, spent: float) -> float | None:
-    """What is left of a limit; None if there is none."""
+def _less(limit: float | None, spent: float) -> float | None:
     return None if limit is None else max(0.0, limit - spent)
 
 

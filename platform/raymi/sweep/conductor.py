@@ -11,6 +11,7 @@ from pathlib import Path
 
 from raymi.errors import SpecError
 from raymi.specs.sweep import Objective
+from raymi.sweep.allowance import Affordable
 from raymi.sweep.decision.decide import decide, next_to_confirm
 from raymi.sweep.decision.finalists import choose_finalists, setting_to_train
 from raymi.sweep.evidence import (
@@ -129,13 +130,11 @@ class Conductor:
         finalists = intent.finalists
         self._base = self._base.model_copy(update={"finalists": finalists})
         if intent.is_cut_short:
-            self._stopped_by = self._stopped_by or UNPAID
-        settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
+            self._note_unpaid()
         if intent.num_seeds == 0:
-            self._stopped_by = self._stopped_by or UNPAID
-            self._say("quality: what is left of the budget does not pay for one run")
             return
-        self._tell_plan("quality", settings * (intent.num_seeds if finalists else 1))
+        settings = [self.reference_to_train, *(self._setting(name) for name in finalists)]
+        self._tell_plan("quality", settings * intent.num_seeds)
         if not finalists:
             self._train([(self.reference_to_train, 0)])
         elif self._ground.spec.objective in _BY_SPEED:
@@ -155,14 +154,17 @@ class Conductor:
             return None
         settings = [self._setting(name) for name in finalists]
         means = self._means.for_quality(self.evidence(), settings, self.reference_to_train)
-        num_seeds = self._ground.spec.quality.seeds
+        # Of the reference alone, one run is enough.
+        num_seeds = self._ground.spec.quality.seeds if finalists else 1
+        wanted = Affordable(num_finalists=len(finalists), num_seeds=num_seeds)
         intent = Intent(
             finalists=finalists[: means.num_finalists],
             num_seeds=means.num_seeds,
-            is_cut_short=bool(finalists)
-            and (means.num_finalists, means.num_seeds) != (len(finalists), num_seeds),
+            is_cut_short=means != wanted,
         )
-        if intent.is_cut_short:
+        if means.num_seeds == 0:
+            self._say("quality: what is left of the budget does not pay for one run")
+        elif intent.is_cut_short:
             self._say(
                 f"quality: the budget pays for {means.num_finalists} of {len(finalists)} "
                 f"finalists, with {means.num_seeds} of {num_seeds} seeds"
@@ -209,7 +211,7 @@ class Conductor:
             tried.add(name)
             runs = self._confirmation(name)
             if not runs:
-                self._stopped_by = self._stopped_by or UNPAID
+                self._note_unpaid()
                 self._say("confirmation: what is left of the budget does not pay for one pair")
                 return
             self._tell_plan("confirmation", [setting for setting, _ in runs])
@@ -242,7 +244,7 @@ class Conductor:
             if self._means.pays(self.evidence(), [setting]):
                 self._train([(setting, 0)])
             else:
-                self._stopped_by = self._stopped_by or UNPAID
+                self._note_unpaid()
         return next(iter(self._runs_like(setting)), None)
 
     def _has_own_run(self, setting: Setting) -> bool:
@@ -300,6 +302,9 @@ class Conductor:
     def _note_stop(self) -> None:
         self._monitor.look()
         self._stopped_by = self._monitor.reached or self._stopped_by
+
+    def _note_unpaid(self) -> None:
+        self._stopped_by = self._stopped_by or UNPAID
 
     def _choose_reference(self) -> None:
         """Another one, if the probe has shown that the wanted one does not fit."""

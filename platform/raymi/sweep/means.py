@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from raymi.sweep.allowance import Affordable, RunCost, affordable, fits, left
+from raymi.sweep.allowance import Affordable, Left, RunCost, affordable
 from raymi.sweep.decision.contest import enter
 from raymi.sweep.evidence import Evidence, RunStatus
 from raymi.sweep.ground import Ground
@@ -46,29 +46,23 @@ class Means:
         self, evidence: Evidence, finalists: Sequence[Setting], reference: Setting
     ) -> Affordable:
         """How many finalists, the best first, with how many seeds."""
-        accelerator_s, wall_clock_s = self._left()
         return affordable(
             [self.cost(evidence, setting) for setting in finalists],
             self.cost(evidence, reference),
             num_seeds=self._ground.spec.quality.seeds,
-            accelerator_s=accelerator_s,
-            wall_clock_s=wall_clock_s,
+            left=self._left(),
             num_concurrent=self._ground.num_concurrent([*finalists, reference]),
         )
 
     def pays(self, evidence: Evidence, settings: Sequence[Setting]) -> bool:
         """Whether one run of each can be paid."""
-        accelerator_s, wall_clock_s = self._left()
-        return not settings or fits(
+        return not settings or self._left().pays(
             [self.cost(evidence, setting) for setting in settings],
-            accelerator_s=accelerator_s,
-            wall_clock_s=wall_clock_s,
             num_concurrent=self._ground.num_concurrent(settings),
         )
 
-    def _left(self) -> tuple[float | None, float | None]:
-        limits, spending = self._monitor.limits, self._monitor.spending()
-        return (
-            left(limits.accelerator_s, spending.accelerator_s),
-            left(limits.wall_clock_s, spending.wall_clock_s),
+    def _left(self) -> Left:
+        spending = self._monitor.spending()
+        return self._monitor.limits.left(
+            accelerator_s=spending.accelerator_s, wall_clock_s=spending.wall_clock_s
         )

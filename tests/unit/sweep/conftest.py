@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -41,82 +42,79 @@ class MakeEvidence(Protocol):
 
 @pytest.fixture(scope="session")
 def make_evidence() -> MakeEvidence:
-    """The builder; see `build_evidence` for its knobs. Safe under hypothesis."""
+    """The builder; see `Knobs`. Safe under hypothesis."""
     return build_evidence
 
 
-def build_evidence(
-    *,
-    space: Mapping[str, Any] | None = None,
-    spec: Mapping[str, Any] | None = None,
-    train: Mapping[str, Any] | None = None,
-    metric: str = "accuracy",
-    speeds: Mapping[str, float | None] | None = None,
-    noise: float = 0.01,
-    drift: float = 0.0,
-    rounds: int = 8,
-    watts: Mapping[str, float] | None = None,
-    peak_gib: Mapping[str, float] | None = None,
-    qualities: Qualities | None = None,
-    confirmations: Qualities | None = None,
-    num_seeds: int = 3,
-    num_rows: int = 4000,
-    num_test_rows: int = 4000,
-    churn: float = 0.1,
-    overconfidence: Mapping[str, float] | None = None,
-    critical_batch_size: float | None = None,
-    seed: int = 0,
-    **fields: Any,
-) -> Evidence:
-    """Make the evidence of a sweep.
+@dataclass(frozen=True)
+class Knobs:
+    """What a made-up sweep is like."""
 
-    Args:
-        space: Of the SweepSpec; default: fp32 and bf16, each with micro-batches 8 and 32. The
-            reference is fp32 with 32.
-        spec: Other fields of the SweepSpec, such as `{"objective": "money"}`.
-        train: Fields of the reference run, over `_TRAIN`.
-        metric: accuracy, rmse or loss.
-        speeds: Setting's label -> samples per second around which its windows are drawn; None:
-            it has no window. Those left out: bf16 is 1.5 times as fast as fp32, and larger
-            micro-batches are faster.
-        noise: Relative standard deviation of a window.
-        drift: Relative change of all speeds from the first round to the last.
-        rounds: Windows of each setting, and of the control.
-        watts: Precision -> power of all workers; None: nothing measures energy.
-        peak_gib: Setting's label -> device memory in its windows; default: as on a CPU, none.
-        qualities: Runs compared on validation rows; None: nothing was trained.
-        confirmations: Runs with fresh seeds, compared on test rows.
-        num_seeds: Runs of numerics whose quality is one number.
-        num_rows: Validation rows.
-        num_test_rows: Test rows.
-        churn: How differently two runs of equal quality treat the same row.
-        overconfidence: Numerics -> what is added to each row's confidence.
-        critical_batch_size: Of the noise scale of every run; None: not measured.
-        seed: Of everything random here.
-        **fields: Of Evidence, over what was made.
-    """
-    sweep = _sweep(space, spec, train)
+    space: Mapping[str, Any] | None = None
+    """Of the SweepSpec; default: fp32 and bf16, each with micro-batches 8 and 32. The reference is
+    fp32 with 32."""
+
+    spec: Mapping[str, Any] | None = None
+    """Other fields of the SweepSpec, such as `{"objective": "money"}`."""
+
+    train: Mapping[str, Any] | None = None
+    """Fields of the reference run, over `_TRAIN`."""
+
+    metric: str = "accuracy"
+    """accuracy, rmse or loss."""
+
+    speeds: Mapping[str, float | None] | None = None
+    """Setting's label -> samples per second around which its windows are drawn; None: it has no
+    window. Those left out: bf16 is 1.5 times as fast as fp32, and larger micro-batches are
+    faster."""
+
+    noise: float = 0.01
+    """Relative standard deviation of a window."""
+
+    drift: float = 0.0
+    """Relative change of all speeds from the first round to the last."""
+
+    rounds: int = 8
+    """Windows of each setting, and of the control."""
+
+    watts: Mapping[str, float] | None = None
+    """Precision -> power of all workers; None: nothing measures energy."""
+
+    peak_gib: Mapping[str, float] | None = None
+    """Setting's label -> device memory in its windows; default: as on a CPU, none."""
+
+    qualities: Qualities | None = None
+    """Runs compared on validation rows; None: nothing was trained."""
+
+    confirmations: Qualities | None = None
+    """Runs with fresh seeds, compared on test rows."""
+
+    num_seeds: int = 3
+    """Runs of numerics whose quality is one number."""
+
+    num_rows: int = 4000
+    """Validation rows."""
+
+    num_test_rows: int = 4000
+    churn: float = 0.1
+    """How differently two runs of equal quality treat the same row."""
+
+    overconfidence: Mapping[str, float] | None = None
+    """Numerics -> what is added to each row's confidence."""
+
+    critical_batch_size: float | None = None
+    """Of the noise scale of every run; None: not measured."""
+
+    seed: int = 0
+    """Of everything random here."""
+
+
+def build_evidence(**knobs: Any) -> Evidence:
+    """Make the evidence of a sweep, from `Knobs`; what is none of them goes over its fields."""
+    own = Knobs(**{one.name: knobs.pop(one.name) for one in fields(Knobs) if one.name in knobs})
+    sweep = _sweep(own)
     settings, reference = list_settings(sweep)
-    rng = np.random.default_rng(seed)
-    speed = {one.index: (speeds or {}).get(one.label, _speed(one)) for one in settings}
-    probe = ProbeEvidence(
-        memory_limit_gib=8.0,
-        memory=_memory(settings),
-        windows=_windows(
-            settings, reference, speed, rng, noise=noise, drift=drift, rounds=rounds,
-            watts=watts, peak_gib=peak_gib,
-        ),
-        latencies=_latencies(settings),
-        meter=None if watts is None else "made up",
-    )  # fmt: skip
-    rows = _Rows(metric, rng, churn, overconfidence or {})
-    runs = [
-        *_runs(settings, Purpose.QUALITY, qualities, num_seeds, rows, num_rows),
-        *_runs(settings, Purpose.CONFIRMATION, confirmations, 2, rows, num_test_rows),
-    ]
-    if critical_batch_size is not None:
-        scale = NoiseScale(gradient_square=1.0, noise_trace=critical_batch_size, num_estimates=100)
-        runs = [run.model_copy(update={"noise_scale": scale}) for run in runs]
+    rng = np.random.default_rng(own.seed)
     document: dict[str, Any] = {
         "sweep_id": "made-up",
         "spec": sweep.to_document(),
@@ -126,24 +124,52 @@ def build_evidence(
         "accelerator": "cpu",
         "price_per_hour": 0.36,
         "price_source": "made up",
-        "dataset": {
-            "name": "rows",
-            "fingerprint": "0" * 64,
-            "num_rows": {"train": NUM_TRAIN_ROWS, "validation": num_rows, "test": num_test_rows},
-        },
+        "dataset": _dataset(own),
         "num_train_rows": NUM_TRAIN_ROWS,
-        "metric": metric,
-        "higher_is_better": metric == "accuracy",
-        "probe": probe,
-        "runs": tuple(runs),
+        "metric": own.metric,
+        "higher_is_better": own.metric == "accuracy",
+        "probe": _probe(own, settings, reference, rng),
+        "runs": _all_runs(own, settings, rng),
         "slices": Slices(
             names=SLICE_NAMES,
-            validation=tuple(row % 4 for row in range(num_rows)),
-            test=tuple(row % 4 for row in range(num_test_rows)) if confirmations else (),
+            validation=tuple(row % 4 for row in range(own.num_rows)),
+            test=tuple(row % 4 for row in range(own.num_test_rows)) if own.confirmations else (),
         ),
         "started_at": datetime(2026, 1, 1, tzinfo=UTC),
     }
-    return Evidence(**(document | fields))
+    return Evidence(**(document | knobs))
+
+
+def _dataset(own: Knobs) -> dict[str, Any]:
+    num_rows = {"train": NUM_TRAIN_ROWS, "validation": own.num_rows, "test": own.num_test_rows}
+    return {"name": "rows", "fingerprint": "0" * 64, "num_rows": num_rows}
+
+
+def _probe(
+    own: Knobs, settings: Sequence[Setting], reference: int, rng: np.random.Generator
+) -> ProbeEvidence:
+    return ProbeEvidence(
+        memory_limit_gib=8.0,
+        memory=_memory(settings),
+        windows=_windows(own, settings, reference, rng),
+        latencies=_latencies(settings),
+        meter=None if own.watts is None else "made up",
+    )
+
+
+def _all_runs(
+    own: Knobs, settings: Sequence[Setting], rng: np.random.Generator
+) -> tuple[RunEvidence, ...]:
+    rows = _Rows(own.metric, rng, own.churn, own.overconfidence or {})
+    runs = [
+        *_runs(settings, Purpose.QUALITY, own.qualities, own.num_seeds, rows, own.num_rows),
+        *_runs(settings, Purpose.CONFIRMATION, own.confirmations, 2, rows, own.num_test_rows),
+    ]
+    if own.critical_batch_size is not None:
+        trace = own.critical_batch_size
+        scale = NoiseScale(gradient_square=1.0, noise_trace=trace, num_estimates=100)
+        runs = [run.model_copy(update={"noise_scale": scale}) for run in runs]
+    return tuple(runs)
 
 
 _TRAIN = {
@@ -155,17 +181,13 @@ _TRAIN = {
 }
 
 
-def _sweep(
-    space: Mapping[str, Any] | None,
-    spec: Mapping[str, Any] | None,
-    train: Mapping[str, Any] | None,
-) -> SweepSpec:
+def _sweep(own: Knobs) -> SweepSpec:
     default = {"precision": ["fp32", "bf16"], "batch.micro_batch_size": [8, 32]}
     document = {
         "kind": "sweep",
-        "train": {**_TRAIN, **(train or {})},
-        "space": dict(space or default),
-        **(spec or {}),
+        "train": {**_TRAIN, **(own.train or {})},
+        "space": dict(own.space or default),
+        **(own.spec or {}),
     }
     return SweepSpec.from_document(document)
 
@@ -178,29 +200,22 @@ def _speed(setting: Setting) -> float:
 
 
 def _windows(
-    settings: Sequence[Setting],
-    reference: int,
-    speed: Mapping[int, float | None],
-    rng: np.random.Generator,
-    *,
-    noise: float,
-    drift: float,
-    rounds: int,
-    watts: Mapping[str, float] | None,
-    peak_gib: Mapping[str, float] | None,
+    own: Knobs, settings: Sequence[Setting], reference: int, rng: np.random.Generator
 ) -> tuple[Window, ...]:
+    speed = {one.index: (own.speeds or {}).get(one.label, _speed(one)) for one in settings}
+    entrants = [(setting, False) for setting in settings] + [(settings[reference], True)]
     windows = []
-    for round_ in range(rounds):
-        pace = 1.0 + drift * round_ / max(1, rounds - 1)
-        entrants = [(setting, False) for setting in settings] + [(settings[reference], True)]
+    for round_ in range(own.rounds):
+        pace = 1.0 + own.drift * round_ / max(1, own.rounds - 1)
         for setting, is_control in entrants:
             mean = speed[setting.index]
             if mean is None:
                 continue
             num_steps = max(1, round(0.3 * mean / setting.global_batch_size))
             samples = num_steps * setting.global_batch_size
-            duration_s = samples / (mean * pace * float(np.exp(noise * rng.standard_normal())))
-            power = None if watts is None else watts.get(setting.precision.value)
+            luck = float(np.exp(own.noise * rng.standard_normal()))
+            duration_s = samples / (mean * pace * luck)
+            power = (own.watts or {}).get(setting.precision.value)
             windows.append(
                 Window(
                     setting=setting.index,
@@ -209,7 +224,7 @@ def _windows(
                     num_steps=num_steps,
                     duration_s=duration_s,
                     energy_j=None if power is None else power * duration_s,
-                    peak_gib=None if peak_gib is None else peak_gib.get(setting.label),
+                    peak_gib=(own.peak_gib or {}).get(setting.label),
                 )
             )
     return tuple(windows)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raymi.specs.budget import BudgetSpec
-from raymi.sweep.allowance import Affordable, RunCost, affordable, limits_of
+from raymi.sweep.allowance import Affordable, Left, RunCost, affordable, limits_of
 
 RUN = RunCost(accelerator_s=10.0, wall_clock_s=5.0)
 costs = st.builds(RunCost, accelerator_s=st.floats(0.1, 100.0), wall_clock_s=st.floats(0.1, 100.0))
@@ -16,8 +16,7 @@ def afford(num_finalists: int, budget_s: float | None, num_seeds: int = 3) -> Af
         [RUN] * num_finalists,
         RUN,
         num_seeds=num_seeds,
-        accelerator_s=budget_s,
-        wall_clock_s=None,
+        left=Left(accelerator_s=budget_s, wall_clock_s=None),
         num_concurrent=1,
     )
 
@@ -46,8 +45,7 @@ def test_what_is_planned_can_be_paid(finalists, reference, num_seeds, budget_s):
         finalists,
         reference,
         num_seeds=num_seeds,
-        accelerator_s=budget_s,
-        wall_clock_s=None,
+        left=Left(accelerator_s=budget_s, wall_clock_s=None),
         num_concurrent=1,
     )
 
@@ -57,7 +55,7 @@ def test_what_is_planned_can_be_paid(finalists, reference, num_seeds, budget_s):
 
 def test_runs_side_by_side_take_less_of_the_clock():
     found = affordable(
-        [RUN], RUN, num_seeds=2, accelerator_s=None, wall_clock_s=10.0, num_concurrent=2
+        [RUN], RUN, num_seeds=2, left=Left(accelerator_s=None, wall_clock_s=10.0), num_concurrent=2
     )
 
     assert found == Affordable(num_finalists=1, num_seeds=2)
