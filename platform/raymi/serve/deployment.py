@@ -14,7 +14,7 @@ from raymi.serve.plan import ServingPlan
 from raymi.specs.deploy import DeploySpec
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from raymi.serve.api import ModelApi
 
 DEPLOYMENT_NAME = "ModelServer"
 
@@ -47,10 +47,14 @@ class ModelServer:
         self._host = ModelHost(bundle, served, plan.batch)
         self._host.warm_up()
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> ModelApi:
         from raymi.serve.api import build_api
-
-        return build_api(self._host, self._plan.request)
+        from raymi.serve.guard import Access, Guard
+        from raymi.serve.ingress import answer_directly
+        from raymi.serve.single import Single
+        api = build_api(Single(self._host), self._plan.request, Guard(Access()))
+        answer_directly(api, route_prefix="/")
+        return api
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; three failures replace the replica."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,11 @@ from raymi.serve.identity import ServedModel
 from raymi.serve.rows import example_row, parse_rows
 
 _STUCK_AFTER_S = 60.0
+_NUM_WARM_PASSES = 5
+
+_INLINE_BELOW_S = 0.002
+"""A batch that takes less is computed in the event loop: to hand it to a thread and back costs two
+switches between threads that want the same interpreter, and under load far more than they do."""
 
 
 class ModelHost:
@@ -31,6 +37,14 @@ class ModelHost:
         self._max_batch_size = limits.max_batch_size
         self._queue: BatchQueue[pa.RecordBatch, Predictions] = BatchQueue(self._compute, limits)
 
+    def require_room(self) -> None:
+        """Refuse a request before its body is read.
+
+        Raises:
+            OverloadedError: Too much is waiting already.
+        """
+        self._queue.require_room()
+
     async def predict(self, rows: pa.RecordBatch) -> Predictions:
         """Predict rows together with whatever else is waiting.
 
@@ -39,7 +53,10 @@ class ModelHost:
             RequestError: The network's answer for a row is not a finite number.
         """
         size = self._max_batch_size
-        pieces = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+        if rows.num_rows <= size:
+            pieces = [rows]
+        else:
+            pieces = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
         parts = await self._queue.submit([(piece, piece.num_rows) for piece in pieces])
         predictions = join(parts)
         if (row := first_non_finite(predictions)) is not None:
@@ -54,13 +71,20 @@ class ModelHost:
     def warm_up(self) -> None:
         """Predict the example row, alone and as a full batch, before anybody is served.
 
-        Blocks; the first passes of a network may take a hundred times as long as later ones.
+        Blocks; the first passes of a network may take a hundred times as long as later ones. How
+        long a full batch takes then decides whether batches get a thread of their own.
         """
         row = example_row(self.signature)
         for num_rows in (1, self._max_batch_size):
             rows = parse_rows([row] * num_rows, self.signature, max_rows=num_rows)
-            self._queue.compute_now([rows])
+            took_s = min(self._timed(rows) for _ in range(_NUM_WARM_PASSES))
+        self._queue.computes_inline = took_s < _INLINE_BELOW_S
         self.is_ready = True
+
+    def _timed(self, rows: pa.RecordBatch) -> float:
+        began_s = time.perf_counter()
+        self._queue.compute_now([rows])
+        return time.perf_counter() - began_s
 
     def check(self) -> None:
         """Raise if this replica should be replaced.

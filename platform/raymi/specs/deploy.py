@@ -16,8 +16,9 @@ class BatchingSpec(Spec):
     max_batch_size: PositiveInt | None = None
     """Rows in one forward pass; unset: the micro-batch the sweep chose."""
 
-    max_wait_ms: float = Field(default=2.0, ge=0.0, le=10_000.0)
-    """How long the first row of a batch may wait for company."""
+    max_wait_ms: float = Field(default=0.0, ge=0.0, le=10_000.0)
+    """How long the first row of a batch may wait for company when nothing is being computed; rows
+    that arrive while something is leave together anyway."""
 
 
 class DeploySpec(Spec):
@@ -55,6 +56,10 @@ class DeploySpec(Spec):
 
     max_rows_per_request: PositiveInt = 10_000
     """Most rows in one request; beyond it the answer is 413."""
+
+    request_timeout_s: PositiveFloat = 30.0
+    """How long a request's body may take to arrive (408), and its rows may wait for their turn
+    (503)."""
 
     @model_validator(mode="after")
     def _batches_can_fill(self) -> Self:
