@@ -13,6 +13,7 @@ from raymi.cli import (
     data,
     models,
     receipts,
+    rollouts,
     serving,
     specs,
     sweeps,
@@ -27,7 +28,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (specs, data, sweeps, receipts, models, serving, bench, baselines, cluster):
+for _module in (
+    specs,
+    data,
+    sweeps,
+    receipts,
+    models,
+    serving,
+    rollouts,
+    bench,
+    baselines,
+    cluster,
+):
     _module.register(app)
 
 

