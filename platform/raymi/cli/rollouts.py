@@ -35,9 +35,9 @@ def rollout(
     as_json: Json = False,
 ) -> None:
     """Show which version answers and how the one on trial compares, or complete the trial."""
-    files, control = _open(name)
+    _, control = _open(name)
     now = control.complete() if complete else control.current()
-    reports = files.reports()
+    reports = control.reports()
     if as_json:
         print_json(
             {

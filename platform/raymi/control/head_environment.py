@@ -80,6 +80,10 @@ _SERVING = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # A prediction may be asked again: what a replica took and did not answer goes to another.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # One refused connection and a replica gets no more until it answers a health check again: it is
+    # down. With more to lose, one request each would be tried at it.
+    "RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT": "1",
+    "RAY_SERVE_HAPROXY_RETRIES": "3",
     # Only a request that fits can be sent again.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
     # An hour by default: who sends nothing would hold a connection as long.

@@ -33,6 +33,7 @@ _LOOK_INTERVAL_S = 0.1
 
 _JUDGE_INTERVAL_S = 0.5
 _REPORT_INTERVAL_S = 2.0
+_FORGOTTEN_AFTER_S = 60.0
 _HEALTH_CHECK_PERIOD_S = 2.0
 _HEALTH_CHECK_TIMEOUT_S = 30.0
 _GRACE_LOOP_S = 0.5
@@ -125,6 +126,7 @@ class ModelServer:
         rollout: Rollout | None = None
         judged_s = 0.0
         told: ReplicaReport | None = None
+        await asyncio.to_thread(self._files.prune, older_than_s=_FORGOTTEN_AFTER_S)
         while True:
             try:
                 found = await asyncio.to_thread(self._files.read)

@@ -20,6 +20,7 @@ from pathlib import Path
 _MAX_PER_REPLICA = 1024
 _MAX_WAITING_PER_REPLICA = 256
 _QUEUE_TIMEOUT = "30s"
+_RETRIES_WITH_ONE = 100
 _REFUSAL_FILE = "503.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
 
@@ -64,8 +65,23 @@ def rewrite(config: str, *, refusal: Path) -> str:
     """
     if _MARK in config:
         return config
-    lines = config.splitlines(keepends=True)
-    return _MARK + "".join(_rewrite_line(line, refusal) for line in lines)
+    head, *backends = re.split(r"(?m)^(?=backend )", config)
+    text = "".join([head, *map(_retry_more_with_one, backends)])
+    return _MARK + "".join(_rewrite_line(line, refusal) for line in text.splitlines(keepends=True))
+
+
+def _retry_more_with_one(backend: str) -> str:
+    """With one replica, let a request that it lost outlast its dying.
+
+    For some hundredths of a second a killed process still takes connections and drops them. Retries
+    are made at once, and a few would all be spent there, before the replica counts as down and
+    requests go to whoever holds them until there is another. With more replicas a few are enough,
+    and must be few: a request that kills its replica would go from one to the next.
+    """
+    if len(re.findall(r"(?m)^ +server (?!.* backup)", backend)) != 1:
+        return backend
+    more = rf"\g<0>\g<1>retries {_RETRIES_WITH_ONE}\n"
+    return re.sub(r"(?m)^( +)http-reuse .*\n", more, backend)
 
 
 def _rewrite_line(line: str, refusal: Path) -> str:

@@ -47,6 +47,9 @@ class Outcome:
     retried: int = 0
     """Requests sent again because their connection was closed before they could be answered."""
 
+    first_rejection: bytes = b""
+    """The first answer with status 429 or 503."""
+
     first_fault: bytes = b""
     """The first answer that was neither 200 nor a rejection."""
 
@@ -249,8 +252,9 @@ class _Load:
             outcome.latencies_s.append(took_s)
         elif status in (429, 503):
             outcome.rejected_latencies_s.append(took_s)
-        elif not outcome.first_fault:
-            outcome.first_fault = connection.received
+            outcome.first_rejection = outcome.first_rejection or connection.received
+        else:
+            outcome.first_fault = outcome.first_fault or connection.received
 
     def _settle(self, connection: _Connection) -> None:
         connection.is_busy = False

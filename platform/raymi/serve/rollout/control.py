@@ -137,6 +137,11 @@ class RolloutControl:
             )
         return self._put_and_wait(state.rolled_back(now, reason))
 
+    def reports(self) -> dict[str, ReplicaReport]:
+        """What the running replicas have said last, by id."""
+        running = self._running()
+        return {k: report for k, report in self._files.reports().items() if k in running}
+
     def _put(self, rollout: Rollout) -> Rollout:
         self._files.write(rollout)
         return rollout
@@ -146,7 +151,7 @@ class RolloutControl:
         self._put(rollout)
         deadline_s = self._now_s() + timeout_s
         while True:
-            reports = self._reports()
+            reports = self.reports()
             if all(r.generation >= rollout.generation for r in reports.values()):
                 self._require(rollout)
                 return rollout
@@ -189,10 +194,6 @@ class RolloutControl:
                     fix=f"{rollout.active.reference} goes on answering; try again with --timeout",
                 )
             self._sleep(_POLL_INTERVAL_S)
-
-    def _reports(self) -> dict[str, ReplicaReport]:
-        running = self._running()
-        return {k: report for k, report in self._files.reports().items() if k in running}
 
     def _require(self, rollout: Rollout) -> None:
         """Check that a rollout is still in force.

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,6 +88,13 @@ class RolloutFiles:
     def withdraw(self, replica: str) -> None:
         """Forget a replica that is gone."""
         (self.directory / _REPLICAS / f"{replica}.json").unlink(missing_ok=True)
+
+    def prune(self, *, older_than_s: float) -> None:
+        """Forget replicas that ended without a word."""
+        for path in (self.directory / _REPLICAS).glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink()
 
     def reports(self) -> dict[str, ReplicaReport]:
         """What every replica has said last, by its id."""
