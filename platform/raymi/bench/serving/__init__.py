@@ -1,0 +1,1 @@
+"""Serving compared: the same model and payloads behind other people's servers."""
