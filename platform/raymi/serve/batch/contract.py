@@ -185,5 +185,5 @@ def _no_column(name: str, schema: pa.Schema, where: str, *, why: str) -> DataErr
     return DataError(
         f"{where}: no column {name!r}",
         why=why,
-        fix=f"{closest(name, list(schema.names))} Rename it, or leave the file out",
+        fix=closest(name, list(schema.names)),
     )

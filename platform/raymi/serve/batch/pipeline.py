@@ -29,9 +29,6 @@ from raymi.serve.batch.screening import plain, screen
 from raymi.serve.batch.sizing import Sizes
 from raymi.serve.batch.survey import Survey, rows_of
 
-MAX_ACTOR_RESTARTS = 3
-"""An actor that dies again and again, for want of memory perhaps, ends the job."""
-
 _READING = "reading"
 
 
@@ -112,7 +109,6 @@ def _pipeline(source: Source, charge: Charge, sizes: Sizes) -> Any:
             num_cpus=sizes.cpus_per_actor,
             num_gpus=sizes.gpus_per_actor,
             compute=ActorPoolStrategy(min_size=sizes.min_actors, max_size=sizes.max_actors),
-            max_restarts=MAX_ACTOR_RESTARTS,
         )
 
 

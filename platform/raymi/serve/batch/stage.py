@@ -238,8 +238,8 @@ def _predict(
     try:
         if filled:
             for rows in _stream(job, filled, around):
-                writer.add(rows)
                 progress.rows(rows.num_rows)
+                writer.add(rows)
         writer.finish()
     finally:
         writer.abandon()
