@@ -136,6 +136,9 @@ def check_parts(
     Raises:
         IntegrityError: A row is missing, there twice, or out of its place, or a file has changed.
     """
+    names = {workspace.part_path(part).name for part in parts}
+    if strangers := {path.name for path in workspace.part_path(parts[0]).parent.iterdir()} - names:
+        raise _unproven(min(strangers), "it lies among the predictions and is none of them")
     num_out = num_distinct = num_failed = 0
     first_row: int | None = None
     last_row: int | None = None
@@ -177,5 +180,6 @@ def _unproven(name: str, why: str) -> IntegrityError:
     return IntegrityError(
         f"{name}: the last check failed, the output is not complete",
         why=why,
-        fix="start the same command again: it makes damaged parts anew",
+        fix="remove what does not belong there and start the same command again: it makes "
+        "damaged parts anew",
     )

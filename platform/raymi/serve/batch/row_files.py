@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv as csv_module
 import io
 import mmap
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -65,18 +66,15 @@ def layout(path: Path, dialect: Dialect) -> Layout:
     try:
         match dialect.format:
             case FileFormat.PARQUET:
-                with pq.ParquetFile(path) as file:
-                    groups = [
-                        file.metadata.row_group(i).num_rows
-                        for i in range(file.metadata.num_row_groups)
-                    ]
-                    return Layout(file.schema_arrow, _pieces(groups, starts_anywhere=False))
+                found = _parquet_layout(path)
             case FileFormat.ARROW:
-                return _arrow_layout(path)
+                found = _arrow_layout(path)
             case _:
-                return _csv_layout(path, dialect)
+                found = _csv_layout(path, dialect)
     except UNREADABLE as error:
         raise unreadable(path, dialect, error) from error
+    _require_distinct(found.schema.names, path)
+    return found
 
 
 def read(
@@ -110,8 +108,19 @@ def unreadable(path: Path, dialect: Dialect, error: Exception) -> DataError:
     return DataError(
         f"{path}: cannot be read as {dialect.format.value}",
         why=" ".join(str(error).split())[:300],
-        fix="check path and permissions; copy it again if it was cut short, or leave it out",
+        fix="check `input.csv` (delimiter, quote, columns) and `input.skip_rows`; files are UTF-8"
+        if dialect.format is FileFormat.CSV
+        else "check path and permissions; copy it again if it was cut short, or leave it out",
     )
+
+
+def _require_distinct(names: Sequence[str], path: Path) -> None:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"{path}: duplicate column name {repeated[0]!r}",
+            why=f"{names.count(repeated[0])} of its {len(names)} columns are called that",
+            fix="rename them; if a CSV file has no header, name its columns in `input.csv.columns`",
+        )
 
 
 def _pieces(sizes: Sequence[int], *, starts_anywhere: bool) -> tuple[Piece, ...]:
@@ -121,6 +130,13 @@ def _pieces(sizes: Sequence[int], *, starts_anywhere: bool) -> tuple[Piece, ...]
         for first, size in zip(firsts, sizes, strict=False)
         if size
     )
+
+
+def _parquet_layout(path: Path) -> Layout:
+    with pq.ParquetFile(path) as file:
+        num_groups = file.metadata.num_row_groups
+        sizes = [file.metadata.row_group(i).num_rows for i in range(num_groups)]
+        return Layout(file.schema_arrow, _pieces(sizes, starts_anywhere=False))
 
 
 def _read_parquet(
@@ -196,6 +212,7 @@ def _after(chunks: Iterator[pa.Table], first: int) -> Iterator[pa.Table]:
 
 def _csv_layout(path: Path, dialect: Dialect) -> Layout:
     names = _csv_names(path, dialect)
+    _require_distinct(names, path)
     schema = pa.schema([(name, pa.string()) for name in names])
     num_rows = sum(rows.num_rows for rows in _read_csv(path, dialect, names))
     return Layout(schema, _pieces([num_rows], starts_anywhere=False))

@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 
 from raymi.accelerators.catalog import CPU
-from raymi.data.preprocessing import ClassTarget
 from raymi.errors import IntegrityError
 from raymi.registry.bundle import Bundle, load_bundle
 from raymi.registry.protocol import ModelStore
@@ -132,14 +131,19 @@ def run(
     directory = (store_dir / "predictions" / spec.output).absolute()
     found = job.intake.survey
     say(
-        f"{job.version.reference} over {found.num_rows:,} rows in {len(found.files):,} files, "
-        f"{len(job.parts):,} parts, batches of {job.max_batch_size}"
+        f"{job.version.reference}: {_count(found.num_rows, 'row')} in "
+        f"{_count(len(found.files), 'file')}, {_count(len(job.parts), 'part')}, "
+        f"batches of {job.max_batch_size}"
     )
     try:
         with open_workspace(directory, job.identity, starts_anew=starts_anew) as workspace:
             return _fill(job, workspace, say)
     except OSError as error:
         raise cannot_write(Path(error.filename or directory), error) from error
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _prepare(spec: BatchPredictSpec, store: ModelStore, store_dir: Path) -> _Job:
@@ -195,8 +199,8 @@ def _fill(job: _Job, workspace: Workspace, say: Say) -> BatchPredictions:
     events.append("finished", num_rows=check.num_rows_out, num_failed=check.num_failed)
     _lineage(job, workspace, around, check).save(workspace.directory / LINEAGE_FILE)
     seal(workspace.directory)
-    failed = f", {check.num_failed:,} of them with an error" if check.num_failed else ""
-    say(f"checked: {check.num_rows_out:,} rows in, as many out, each once{failed}")
+    failed = f", {check.num_failed:,} with an error" if check.num_failed else ""
+    say(f"checked: {_count(check.num_rows_out, 'row')} in, as many out, each once{failed}")
     say(f"complete: {workspace.directory}")
     return _result(
         job, workspace, receipts, num_made=len(left.missing), rows_per_s=progress.rows_per_s
@@ -298,13 +302,13 @@ def _metadata(job: _Job, provenance: Provenance) -> dict[str, str]:
 
 def _lineage(job: _Job, workspace: Workspace, around: _Surroundings, check: Check) -> BatchLineage:
     found = job.intake.survey
-    target = job.bundle.preprocessing.target
+    (classes, *_) = (output.classes for output in job.bundle.signature.outputs)
     attempts = [e for e in read_events(workspace.directory / EVENTS_FILE) if e["event"] == "began"]
     return BatchLineage(
         model=job.version.reference,
         model_fingerprint=job.version.fingerprint,
         model_lineage=job.bundle.lineage,
-        classes=target.classes if isinstance(target, ClassTarget) else (),
+        classes=classes,
         input=InputLineage(
             source=found.source,
             fingerprint=found.fingerprint,
