@@ -1,4 +1,4 @@
-"""A batch prediction survives the death of driver and actor: every row comes out once, and right."""
+"""A batch prediction outlives driver and actor: every row comes out once, and right."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def _arrow_layout(path: Path) -> Layout:
     if path.stat().st_size == 0:
         raise pa.ArrowInvalid("the file is empty")
     if not _is_arrow_file(path):
-        with pa.ipc.open_stream(path.open("rb")) as stream:
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
             num_rows = sum(batch.num_rows for batch in stream)
             return Layout(stream.schema, _pieces([num_rows], starts_anywhere=False))
     reader = pa.ipc.open_file(_mapped(path))
@@ -181,7 +181,7 @@ def _arrow_layout(path: Path) -> Layout:
 
 def _read_arrow(path: Path, columns: Sequence[str], first: int) -> Iterator[pa.Table]:
     if not _is_arrow_file(path):
-        with pa.ipc.open_stream(path.open("rb")) as stream:
+        with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
             for batch in stream:
                 rows = pa.Table.from_batches([batch]).select(columns)
                 yield rows.slice(first)
