@@ -118,8 +118,8 @@ def _read(batch: Mapping[str, Sequence[int]], *, source: Source) -> Iterator[pa.
 
 
 def _context(sizes: Sizes) -> DataContext:
-    # It warns that progress bars are off, among other things.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # It warns that progress bars are off, and prints the traceback of what is raised here anyway.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # Else a thread counts for Ray's usage statistics for as long as the process lives, and ends
     # the process if Ray is shut down before it.
     os.environ.setdefault("RAY_DATA_USAGE_DISABLED", "1")
