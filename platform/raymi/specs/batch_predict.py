@@ -115,7 +115,7 @@ class BatchPredictSpec(Spec):
     """Rows in one forward pass; unset: the largest that the model's sweep found worth trying."""
 
     rows_per_part: PositiveInt = 65_536
-    """Rows in one Parquet file; also what an interruption can cost each actor at most."""
+    """Rows in one Parquet file; an interruption costs the one that is being written."""
 
     actors: ActorsSpec = ActorsSpec()
     """Who predicts."""
