@@ -1,6 +1,6 @@
 """What every Ray job executes: read one spec, run its stage, judge and register what came out.
 
-`jobs/train.py` and `jobs/sweep.py` are two lines on top of `main`.
+`jobs/train.py`, `jobs/sweep.py` and `jobs/batch_predict.py` are two lines on top of `main`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from raymi.errors import RaymiError, SpecError
 from raymi.settings import settings
+from raymi.specs.batch_predict import BatchPredictSpec
 from raymi.specs.job import JobSpec
 from raymi.specs.loading import load_spec
 from raymi.specs.sweep import SweepSpec
@@ -30,16 +31,16 @@ class JobOutcome(Record):
     """Of the spec."""
 
     path: str
-    """The sweep's or run's directory."""
+    """The sweep's, run's or predictions' directory."""
 
     model: str
-    """NAME@VERSION that was registered."""
+    """NAME@VERSION that was registered, or that predicted."""
 
     fingerprint: str
     """sha256 of that version's manifest."""
 
     metrics: dict[str, float]
-    """On the test rows."""
+    """On the test rows; of a batch prediction, what there is to count."""
 
 
 def main(kind: str, argv: Sequence[str] | None = None) -> None:
@@ -58,13 +59,13 @@ def main(kind: str, argv: Sequence[str] | None = None) -> None:
 def run(
     spec: JobSpec, *, kind: str, resume: str | None = None, starts_anew: bool = False
 ) -> JobOutcome:
-    """Run the stages of one spec: train or sweep, then evaluate, then register.
+    """Run the stages of one spec: train or sweep, then evaluate, then register; or predict.
 
     Args:
         spec: What to run.
         kind: The only kind that this job runs.
         resume: Train only: a run to continue.
-        starts_anew: Sweep only: leave an interrupted one of the same spec alone.
+        starts_anew: Not for train: leave what an interrupted job of the same spec has made alone.
 
     Raises:
         SpecError: The spec is of another kind.
@@ -74,6 +75,8 @@ def run(
         return _train(spec, resume)
     if isinstance(spec, SweepSpec) and kind == "sweep":
         return _sweep(spec, starts_anew=starts_anew)
+    if isinstance(spec, BatchPredictSpec) and kind == "batch_predict":
+        return _batch_predict(spec, starts_anew=starts_anew)
     raise SpecError(
         f"this job runs {kind} specs, the file is `kind: {spec.kind}`",
         why="each entry point runs one kind of spec",
@@ -115,6 +118,28 @@ def _sweep(spec: SweepSpec, *, starts_anew: bool) -> JobOutcome:
         kind="sweep",
         path=result.sweep_dir,
         batch_sizes=result.serving_batch_sizes,
+    )
+
+
+def _batch_predict(spec: BatchPredictSpec, *, starts_anew: bool) -> JobOutcome:
+    from raymi.registry.store import open_store
+    from raymi.serve.batch import stage as batch_stage
+
+    made = batch_stage.run(
+        spec,
+        store=open_store(),
+        store_dir=settings().store_dir,
+        say=say,
+        starts_anew=starts_anew,
+    )
+    counts = {"num_rows": made.num_rows, "num_failed": made.num_failed}
+    speed = {} if made.rows_per_s is None else {"rows_per_s": made.rows_per_s}
+    return JobOutcome(
+        kind=spec.kind,
+        path=made.path,
+        model=made.model,
+        fingerprint=made.fingerprint,
+        metrics={**counts, **speed},
     )
 
 
@@ -165,7 +190,9 @@ def _parse(kind: str, argv: Sequence[str] | None) -> argparse.Namespace:
             "--new",
             dest="starts_anew",
             action="store_true",
-            help="start a new sweep although one of the same spec was interrupted",
+            help="start a new sweep although one of the same spec was interrupted"
+            if kind == "sweep"
+            else "move what is in the output's place aside, and begin again",
         )
     parser.set_defaults(resume=None, starts_anew=False)
     return parser.parse_args(argv)

@@ -163,7 +163,7 @@ def _summary(error_type: str) -> str:
 def _suggestion(error_type: str, path: str, spec_class: type[Spec]) -> str:
     kind = next((name for name, cls in KINDS.items() if cls is spec_class), "train")
     if error_type == "value_error":
-        return "change one of the numbers named above"
+        return "change one of the fields named above"
     return f"`raymi explain {kind}.{path}` says what belongs there"
 
 
