@@ -11,6 +11,7 @@ from raymi.cli import (
     bench,
     cluster,
     data,
+    exports,
     models,
     receipts,
     serving,
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (specs, data, sweeps, receipts, models, serving, bench, baselines, cluster):
+for _module in (specs, data, sweeps, receipts, models, exports, serving, bench, baselines, cluster):
     _module.register(app)
 
 
