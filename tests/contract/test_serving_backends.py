@@ -1,5 +1,6 @@
 """Whoever runs a network and however it computes: the answers are those of eager fp32."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,6 +208,17 @@ def test_a_predictor_predicts_with_it(opened, backend, precision, network):
 
     difference = np.abs(predictions.probabilities - expected.probabilities).max()
     assert difference <= LARGEST_ERROR[precision]
+
+
+@pytest.mark.parametrize(("backend", "precision"), HERE)
+def test_another_thread_than_the_one_that_opened_it_gets_the_same_bits(opened, backend, precision):
+    bundle, opened_backend = opened("mlp", backend, precision)
+    inputs = bundle.preprocessing.prepare(rows(bundle.preprocessing, 7))
+
+    with ThreadPoolExecutor(1) as thread:
+        elsewhere = thread.submit(opened_backend.run, inputs).result()
+
+    assert elsewhere.tobytes() == opened_backend.run(inputs).tobytes()
 
 
 @pytest.mark.parametrize(("backend", "precision"), HERE)
