@@ -31,4 +31,5 @@ class ServingPrecision(StrEnum):
     FP8 = "fp8"
     """Weights and activations of wide layers; bf16 around them."""
     INT8 = "int8"
-    """Weights and activations of linear layers; fp32 around them."""
+    """Weights and activations of linear layers; fp32 around them. Activations are scaled by the
+    largest of their batch: rows that share one move each other's answers a little."""

@@ -17,6 +17,7 @@ from raymi.data.preprocessing import (
     TensorFeature,
     TextFeature,
 )
+from raymi.errors import RequestError
 from raymi.registry.signature import InputField, Signature
 from raymi.serve.columns import ARROW_TYPES
 from raymi.serve.export import standalone
@@ -173,6 +174,8 @@ def test_the_answer_after_a_text_is_that_at_its_last_byte():
         ([{"x": True}], r"rows\[0\]\.x: is no INT64"),
         ([{"x": 1.5}], r"rows\[0\]\.x: is no INT64"),
         ([{"x": float("nan")}], r"rows\[0\]\.x: is no INT64"),
+        ([{"x": 2**63}], r"rows\[0\]\.x: is no INT64"),
+        ([{"x": 10**400}], r"rows\[0\]\.x: is no INT64"),
     ],
 )
 def test_a_row_that_the_model_was_not_made_for_is_named(rows, place):
@@ -180,3 +183,42 @@ def test_a_row_that_the_model_was_not_made_for_is_named(rows, place):
 
     with pytest.raises(ValueError, match=place):
         standalone.check_rows(rows, json.loads(signature.model_dump_json()))
+
+
+@pytest.mark.parametrize(
+    ("datatype", "block", "is_taken"),
+    [
+        ("UINT8", [[0, 255], [3, 4]], True),
+        ("UINT8", [0, 255, 3.0, 4], True),
+        ("FP32", [[0.5, 1], [2, 3]], True),
+        ("UINT8", [[0, 256], [3, 4]], False),
+        ("UINT8", [[0, 256.0], [3, 4]], False),
+        ("UINT8", [[0, 1.5], [3, 4]], False),
+        ("UINT8", [[0, None], [3, 4]], False),
+        ("UINT8", [[0, True], [3, "4"]], False),
+        ("FP32", [["0.5", "1"], ["2", "3"]], False),
+        ("FP32", [[0, 1e39], [2, 3]], False),
+        ("FP64", [[0, float("inf")], [2, 3]], False),
+        ("UINT8", [[0, 1, 2], [3, 4, 5]], False),
+        ("UINT8", [[0, 10**400], [3, 4]], False),
+        ("FP64", [[0, 10**400], [3, 4]], False),
+        ("UINT8", 7, False),
+    ],
+)
+def test_a_block_is_taken_if_every_element_fits(datatype, block, is_taken):
+    block_field = field(datatype, "tensor", shape=(2, 2), nullable=False)
+
+    assert standalone.is_right_type(block, json.loads(block_field.model_dump_json())) is is_taken
+
+
+@pytest.mark.parametrize("datatype", ["INT8", "UINT16", "INT64", "UINT64", "FP32", "FP64"])
+@given(st.integers() | st.floats())
+def test_a_number_is_taken_if_an_endpoint_takes_it(datatype, value):
+    taken = field(datatype, "number", nullable=False)
+    try:
+        parse_rows([{"x": value}], Signature(inputs=(taken,), outputs=()), max_rows=1)
+        is_taken = True
+    except RequestError:
+        is_taken = False
+
+    assert standalone.is_right_type(value, json.loads(taken.model_dump_json())) is is_taken

@@ -110,7 +110,11 @@ def prepare(
 
 def number_values(values: list[Any], datatype: str) -> np.ndarray:
     """Numbers as float64, NaN where missing; of a narrow type, what that type makes of them."""
-    present = np.array([0 if value is None else value for value in values], DTYPES[datatype])
+    is_float = datatype.startswith("FP")
+    present = np.array(
+        [0 if value is None else value if is_float else int(value) for value in values],
+        DTYPES[datatype],
+    )
     missing = np.array([value is None for value in values], dtype=bool)
     numbers: np.ndarray = np.where(missing, np.nan, present.astype(np.float64))
     return numbers
@@ -256,15 +260,49 @@ def check_rows(rows: Any, signature: dict[str, Any]) -> None:
 
 
 def is_right_type(value: Any, field: dict[str, Any]) -> bool:
-    """Whether a value is text, true or false, a number that fits, or a block of its size."""
+    """Whether a value is text, true or false, a number that fits, or a block of such."""
     if field["shape"]:
-        return isinstance(value, list) and np.size(value) == math.prod(field["shape"])
+        return isinstance(value, list) and are_right_elements(np.array(value), field)
     if field["datatype"] in ("BYTES", "BOOL"):
         return isinstance(value, str if field["datatype"] == "BYTES" else bool)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    return is_number and fits(value, field["datatype"])
+
+
+def fits(number: float, datatype: str) -> bool:
+    """Whether a number is finite, in a type's range, and whole if the type is."""
+    lowest, highest = limits(datatype)
+    try:
+        if datatype.startswith("FP"):
+            return lowest <= float(number) <= highest
+        return lowest <= number <= highest and number == int(number)
+    except (OverflowError, ValueError):  # more than any float, or NaN
         return False
-    return bool(field["datatype"].startswith("FP") or value == int(value))
+
+
+def are_right_elements(block: np.ndarray, field: dict[str, Any]) -> bool:
+    """Whether a block has the field's size, and elements that fit."""
+    if block.size != math.prod(field["shape"]):
+        return False
+    if field["datatype"] == "BOOL":
+        return block.dtype.kind == "b"
+    if block.dtype.kind not in "iuf":
+        return False
+    lowest, highest = limits(field["datatype"])
+    fit = (block >= lowest) & (block <= highest)
+    if not field["datatype"].startswith("FP"):
+        fit &= block == np.floor(block)
+    return bool(fit.all())
+
+
+def limits(datatype: str) -> tuple[float, float]:
+    """The smallest and largest number of a type; whole ones as `int`."""
+    if datatype.startswith("FP"):
+        # Networks read 32-bit floats whatever the column was.
+        largest = min(float(np.finfo(DTYPES[datatype]).max), float(np.finfo("float32").max))
+        return -largest, largest
+    whole = np.iinfo(DTYPES[datatype])
+    return int(whole.min), int(whole.max)
 
 
 def read_rows(path: str | None) -> Any:
