@@ -37,7 +37,7 @@ from raymi.serve.backends.catalog import probe, require
 from raymi.serve.backends.onnx_model import onnx_model
 from raymi.serve.export.instructions import readme
 from raymi.serve.export.parity import TOLERANCES, ExportParity, compare, judge
-from raymi.serve.export.sample_rows import Row, made_up_rows, tested_rows
+from raymi.serve.export.sample_rows import Row, made_up_rows, rows_of_test_split
 from raymi.serve.rows import example_body, parse_rows
 from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.precision import Precision
@@ -147,7 +147,7 @@ def _measure(
     bundle: Bundle, model: str, directory: Path, *, precision: ServingPrecision, store_dir: Path
 ) -> ExportParity:
     """Ask both sides for the same rows."""
-    tested = tested_rows(bundle, store_dir, num_rows=_NUM_TEST_ROWS)
+    tested = rows_of_test_split(bundle, store_dir, num_rows=_NUM_TEST_ROWS)
     made_up = made_up_rows(bundle.preprocessing, bundle.signature, num_rows=_NUM_MADE_UP_ROWS)
     rows = tested + made_up
     found = _as_predictions(run_alone(directory / RUN, rows), bundle.preprocessing)

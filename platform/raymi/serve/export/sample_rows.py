@@ -49,7 +49,7 @@ _TEXTS = (
 )
 
 
-def tested_rows(bundle: Bundle, store_dir: Path, *, num_rows: int) -> list[Row]:
+def rows_of_test_split(bundle: Bundle, store_dir: Path, *, num_rows: int) -> list[Row]:
     """Rows of the test split the model was judged on, evenly spread; none if it is not there."""
     dataset = bundle.lineage.dataset
     try:
