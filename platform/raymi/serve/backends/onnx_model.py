@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import tempfile
 import warnings
@@ -80,6 +81,8 @@ def onnx_model(bundle: Bundle, precision: ServingPrecision, *, cache_dir: Path) 
             },
         )
         onnx.save(document, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     return path
 
