@@ -13,6 +13,7 @@
     |-- ExportError          1  500  an exported model does not answer as the registered one does
     |-- RequestError         2  4xx  a prediction request is wrong; carries the field
     |-- OverloadedError      3  503  a server has more to do than it can; carries when to retry
+    |-- LimitedError         3  429  a caller has asked for more than its share; when to retry
     `-- UnreachableError     3  503  a cluster or server did not answer
 
 Each message is three lines: what happened, why, what to try. The command line, HTTP
@@ -133,6 +134,17 @@ class OverloadedError(RaymiError):
 
     exit_code = 3
     http_status = 503
+
+    def __init__(self, what: str, *, why: str, fix: str, retry_after_s: int) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.retry_after_s = retry_after_s
+
+
+class LimitedError(RaymiError):
+    """A caller has used up its share of requests for now."""
+
+    exit_code = 3
+    http_status = 429
 
     def __init__(self, what: str, *, why: str, fix: str, retry_after_s: int) -> None:
         super().__init__(what, why=why, fix=fix)

@@ -14,6 +14,7 @@ from raymi.cli import (
     exports,
     models,
     receipts,
+    rollouts,
     serving,
     specs,
     sweeps,
@@ -28,7 +29,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _module in (specs, data, sweeps, receipts, models, exports, serving, bench, baselines, cluster):
+for _module in (
+    specs,
+    data,
+    sweeps,
+    receipts,
+    models,
+    exports,
+    serving,
+    rollouts,
+    bench,
+    baselines,
+    cluster,
+):
     _module.register(app)
 
 

@@ -25,7 +25,6 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Models")(models)
     app.command(rich_help_panel="Models")(model)
     app.command(rich_help_panel="Models")(promote)
-    app.command(rich_help_panel="Models")(rollback)
     app.command(rich_help_panel="Models")(verify)
 
 
@@ -97,19 +96,6 @@ def promote(reference: Reference, *, reason: Reason = "") -> None:
         print_line(f"{version.reference} is champion")
     else:
         print_line(f"{version.reference} is champion, {version.name}@{champion} is previous")
-
-
-def rollback(
-    name: Annotated[str, typer.Argument(help="The model.")], *, reason: Reason = ""
-) -> None:
-    """Make the previous champion champion again."""
-    from raymi.registry.actor import current_user
-    from raymi.registry.store import open_store
-
-    store = open_store()
-    version = store.rollback(name, by=current_user(), reason=reason)
-    previous = store.aliases(name)["previous"]
-    print_line(f"{version.reference} is champion again, {name}@{previous} is previous")
 
 
 def verify(reference: Reference) -> None:

@@ -46,20 +46,35 @@ def deploy(
     port: Annotated[
         int | None, typer.Option(help="HTTP port, if this is the cluster's first deployment.")
     ] = None,
+    canary: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Percent of requests it answers, on trial.")
+    ] = 0.0,
+    shadow: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="Percent it computes too, for comparison.")
+    ] = 0.0,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make another token; the old one stops working.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds until it must be healthy.")] = _TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
     """Serve a model over HTTP; an older version of it serves until the new one is ready."""
     from raymi.registry.store import open_store
     from raymi.serve import stage
+    from raymi.serve.rollout.control import Share
+    from raymi.serve.tokens import forget_token
+    from raymi.settings import settings
 
     spec = _deploy_spec(target, [*(overrides or []), *([f"name={name}"] if name else [])])
-    cluster = _cluster()
+    cluster = find_cluster()
+    if new_token:
+        forget_token(settings().home_dir, spec.name or spec.model.partition("@")[0])
     deployment = stage.run(
         spec,
         client=cluster.client,
         store=open_store(),
         http_options={"host": "127.0.0.1", "port": port or cluster.serve_port},
+        share=Share(canary_percent=canary, shadow_percent=shadow),
         timeout_s=timeout,
     )
     if as_json:
@@ -73,17 +88,24 @@ def undeploy(
     timeout: Annotated[float, typer.Option(help="Seconds it may take to finish.")] = _TIMEOUT_S,
 ) -> None:
     """Take an application away once its requests are answered."""
-    client = _cluster().client
+    from raymi.serve.rollout.files import RolloutFiles
+    from raymi.settings import settings
+
+    client = find_cluster().client
     client.remove(name)
     client.wait_until_gone(name, timeout_s=timeout)
+    RolloutFiles(settings().store_dir, name).remove()
     print_line(f"{name} is not served any more")
 
 
 def deployments(as_json: Json = False) -> None:
     """List what is being served."""
     from raymi.serve.listing import deployed_applications
+    from raymi.serve.rollout.files import served_references
+    from raymi.settings import settings
 
-    found = deployed_applications(_cluster().client.status())
+    status = find_cluster().client.status()
+    found = deployed_applications(status, served_references(settings().store_dir))
     if as_json:
         print_json([application.model_dump(mode="json") for application in found])
         return
@@ -97,14 +119,14 @@ def deployments(as_json: Json = False) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cluster:
+class Cluster:
     """Where to deploy."""
 
     client: ServeClient
     serve_port: int
 
 
-def _cluster() -> _Cluster:
+def find_cluster() -> Cluster:
     """The cluster the environment names, else the one `raymi up` started.
 
     Raises:
@@ -118,14 +140,14 @@ def _cluster() -> _Cluster:
     address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_DASHBOARD_ADDRESS")
     head = read_head(settings().home_dir)
     if head is not None and address in (None, head.dashboard_url):
-        return _Cluster(ServeClient(head.dashboard_url, head.token()), head.serve_port)
+        return Cluster(ServeClient(head.dashboard_url, head.token()), head.serve_port)
     if address is None:
         raise UnreachableError(
             "no cluster to deploy to",
             why="no head was started here, and RAY_API_SERVER_ADDRESS is not set",
             fix="start one with `raymi up`",
         )
-    return _Cluster(ServeClient(address, _environment_token()), _SERVE_PORT)
+    return Cluster(ServeClient(address, _environment_token()), _SERVE_PORT)
 
 
 def _environment_token() -> SecretStr | None:
@@ -171,8 +193,14 @@ def _print_deployment(deployment: Deployment) -> None:
         f"{deployment.model}@{deployment.version} ({deployment.fingerprint[:12]}) "
         f"is served at {deployment.endpoint}"
     )
+    print_line(f"rollout: {deployment.rollout}")
+    token = ""
+    if deployment.token_path is not None:
+        print_line(f"token: {deployment.token_path} (requests carry it; nobody else may read it)")
+        path = shlex.quote(deployment.token_path)
+        token = f'-H "authorization: Bearer $(cat {path})" '
     print_line("try:")
     print_line(
-        f"  curl -s {deployment.endpoint}/predict -H 'content-type: application/json' "
+        f"  curl -s {deployment.endpoint}/predict {token}-H 'content-type: application/json' "
         f"-d {shlex.quote(json.dumps(deployment.example))}"
     )

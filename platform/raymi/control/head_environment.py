@@ -69,6 +69,28 @@ _TUNING = {
 }
 
 
+_SERVING = {
+    # Serve's own proxy is one Python process; HAProxy sends requests straight to the replicas.
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # One event loop a replica, buffered logs, no garbage collection of what lives for ever.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Requests that reach a replica's port go to its model at once.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "raymi.serve.ingress:middlewares",
+    # HAProxy's per-request metrics are parsed in Python; a replica counts its own.
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    # A prediction may be asked again: what a replica took and did not answer goes to another.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # Only a request that fits can be sent again.
+    "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    # An hour by default: who sends nothing would hold a connection as long.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
+    # A replica that is to go waits until HAProxy knows; half a minute by default, with its memory.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+}
+
+_MOST_HAPROXY_THREADS = 4
+
+
 def daemon_environment(
     state: HeadState, *, inherited: Mapping[str, str], home: Path, python: Path
 ) -> dict[str, str]:
@@ -85,8 +107,12 @@ def daemon_environment(
     haproxy = state.temp_dir / "haproxy"
     environment = {
         **_TUNING,
-        # Only read when HAProxy is Serve's ingress. Its defaults are one path and one port for
-        # the whole machine: a second cluster would take over the first one's proxy.
+        **_SERVING,
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, _MOST_HAPROXY_THREADS)),
+        # Serve opens HAProxy's statistics to everybody; this one closes them.
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(python.parent / "raymi-haproxy"),
+        # HAProxy's defaults are one path and one port for the whole machine: a second cluster would
+        # take over the first one's proxy.
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),

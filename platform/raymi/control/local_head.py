@@ -241,7 +241,7 @@ def _clear_away(head: HeadIdentity, files: HeadFiles) -> None:
 
 def _require_released(held: set[int]) -> None:
     deadline = time.monotonic() + _PORT_RELEASE_WAIT_S
-    while taken := sorted(port for port in held if not ports.is_free(port)):
+    while taken := ports.listened_to(held):
         if time.monotonic() > deadline:
             raise RaymiError(
                 f"ports of the local head still have a listener: {', '.join(map(str, taken))}",

@@ -118,6 +118,20 @@ def is_free(port: int) -> bool:
     return True
 
 
+def listened_to(ports: Collection[int]) -> list[int]:
+    """Those of the ports that have a listener, sorted.
+
+    A port may have none and still not be free for a while: connections of an earlier listener
+    wait out their time, and block it unless that listener had allowed reuse.
+    """
+    listening = {
+        connection.laddr.port
+        for connection in psutil.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr
+    }
+    return sorted(listening & set(ports))
+
+
 def holder_of(port: int) -> str:
     """Who listens on a port, in words, as far as this user may see."""
     for process in psutil.process_iter(["pid", "name"]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
@@ -165,6 +166,7 @@ def load_predictor(
     *,
     precision: Precision,
     device: torch.device | None = None,
+    module: ModuleType | None = None,
 ) -> Predictor:
     """Build the network and fill it with saved weights.
 
@@ -174,11 +176,12 @@ def load_predictor(
         preprocessing: What it was trained with.
         precision: Arithmetic of the forward pass.
         device: Where to run; unset: an accelerator if there is one.
+        module: Where the class of an architecture named `module:Class` is.
 
     Raises:
         IntegrityError: The file is damaged, or its tensors are not this network's.
     """
-    model = load_model(weights, architecture, preprocessing)
+    model = load_model(weights, architecture, preprocessing, module=module)
     return Predictor(EagerNetwork(model, precision=precision, device=device), preprocessing)
 
 

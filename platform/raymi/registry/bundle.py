@@ -5,6 +5,7 @@
     preprocessing.json    from rows to the network's inputs
     signature.json        what a caller sends and gets
     evaluation.json       how good it is on test rows
+    golden.arrow          made-up rows and what it predicts for them, to be checked before serving
     spec.yaml             the resolved run: submitting it again reproduces the model
     environment.json      installed distributions of the run
     code/<file>.py        the network's class, if it is not the catalog's
@@ -15,14 +16,18 @@ Reading one needs no torch; only `Bundle.model` and `Bundle.predictor` do.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pyarrow as pa
 from pydantic import ValidationError
 
 from raymi.data.preprocessing import Preprocessing
@@ -30,6 +35,7 @@ from raymi.errors import ConflictError
 from raymi.evaluate.result import Evaluation
 from raymi.models.architecture import Architecture
 from raymi.models.own_code import execute, source_of
+from raymi.registry.golden import GoldenExamples, make_golden
 from raymi.registry.publication import check_fingerprint
 from raymi.registry.signature import Signature
 from raymi.specs.precision import Precision
@@ -51,6 +57,7 @@ _WEIGHTS = "model.safetensors"
 _PREPROCESSING = "preprocessing.json"
 _SIGNATURE = "signature.json"
 _EVALUATION = "evaluation.json"
+_GOLDEN = "golden.arrow"
 _SPEC = "spec.yaml"
 _ENVIRONMENT = "environment.json"
 _CODE = "code"
@@ -160,6 +167,10 @@ class Bundle:
         """Where it came from."""
         return self.document.lineage
 
+    def golden(self) -> GoldenExamples:
+        """Rows that it must predict as it did when it was registered."""
+        return GoldenExamples.load(self.directory / _GOLDEN, self.preprocessing, self.precision)
+
     def model(self) -> nn.Module:
         """Build the network and load its weights; fp32, on the CPU.
 
@@ -210,14 +221,19 @@ def write_bundle(
 
     Raises:
         SpecError: The network's own file cannot travel with the bundle.
+        IntegrityError: The weights are not this network's, or what it predicts is not finite.
     """
     shutil.copyfile(weights, directory / _WEIGHTS)
-    code = None
+    code, module = None, None
     module_source = source_of(result.architecture)
     if module_source is not None:
         code = f"{_CODE}/{module_source.name}"
         (directory / _CODE).mkdir()
         shutil.copyfile(module_source, directory / code)
+        content = (directory / code).read_bytes()
+        content_sha256 = hashlib.sha256(content).hexdigest()
+        module = execute(content, path=directory / code, fingerprint=content_sha256)
+    _golden(directory, result, signature, hints.precision, module).save(directory / _GOLDEN)
     result.preprocessing.save(directory / _PREPROCESSING)
     signature.save(directory / _SIGNATURE)
     evaluation.save(directory / _EVALUATION)
@@ -281,6 +297,29 @@ def serving_hints(result: TrainResult, batch_sizes: Sequence[int] = ()) -> Servi
         batch_sizes=tuple(batch_sizes),
         precision=spec.precision,
     )
+
+
+def _golden(
+    directory: Path,
+    result: TrainResult,
+    signature: Signature,
+    precision: Precision,
+    module: ModuleType | None,
+) -> GoldenExamples:
+    from raymi.evaluate.predictor import load_predictor
+
+    predictor = load_predictor(
+        directory / _WEIGHTS,
+        result.architecture,
+        result.preprocessing,
+        precision=precision,
+        module=module,
+    )
+
+    def predict(rows: pa.Table) -> np.ndarray:
+        return predictor.predict_table(rows).outputs
+
+    return make_golden(result.preprocessing, signature, predict, precision)
 
 
 def _lineage(result: TrainResult) -> Lineage:

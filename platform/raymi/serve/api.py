@@ -1,170 +1,243 @@
-"""The HTTP surface of one model: POST /predict, and the Open Inference Protocol under /v2.
+"""The HTTP surface of a model: POST /predict, and the Open Inference Protocol under /v2.
 
-Knows nothing about Ray. Bodies are read, parsed and checked once, against the model's own
-signature; no framework validates them a second time.
+Knows nothing about Ray. Predictions take a short way: a table of paths, one parse, one check
+against the model's own signature. Everything that is asked rarely is left to FastAPI, which also
+writes the OpenAPI document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+import itertools
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import raymi
-from raymi.errors import RaymiError, RequestError
-from raymi.evaluate.predictor import Predictions
-from raymi.registry.signature import Signature
-from raymi.serve.answers import as_rows, as_tensors
-from raymi.serve.body import read_json, read_tensors
+from raymi.errors import RaymiError
+from raymi.serve.body import Headers
+from raymi.serve.endpoints import Models, PredictionEndpoints, find_model
+from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.openapi import infer_operation, path_parameters, predict_operation
-from raymi.serve.problems import (
-    from_status,
-    json_response,
-    problem,
-    protocol_error,
-    tensors_response,
-    unexpected,
-)
-from raymi.serve.protocol import metadata, parse_infer
-from raymi.serve.rows import parse_predict
+from raymi.serve.problems import from_status, problem, protocol_error, unexpected
+from raymi.serve.protocol import metadata
+from raymi.serve.reply import Reply, json_reply, send_reply
+
+_log = logging.getLogger("ray.serve")
+
+_REQUEST_ID = b"x-request-id"
+_LONGEST_REQUEST_ID = 128
+_NUM_FRAMES = 6
+_OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+"""Probes of an orchestrator carry no token."""
+
+Observe = Callable[[str, int, float], None]
+"""Told the path's kind, the status and the seconds of every answer."""
+
+Endpoint = Callable[[Headers, Receive, Mapping[str, str]], Awaitable[Reply]]
 
 
-class Host(Protocol):
-    """What answers: a `raymi.serve.host.ModelHost`."""
-
-    served: ServedModel
-    signature: Signature
-    is_ready: bool
-
-    async def predict(self, rows: pa.RecordBatch) -> Predictions:
-        """Predict validated rows."""
+def build_api(
+    models: Models, limits: RequestLimits, guard: Guard, *, observe: Observe | None = None
+) -> ModelApi:
+    """Assemble the ASGI application."""
+    return ModelApi(models, limits, guard, observe or (lambda _path, _status, _seconds: None))
 
 
-def build_api(host: Host, limits: RequestLimits) -> FastAPI:
-    """Assemble the application for one model."""
+class ModelApi:
+    """An ASGI application."""
+
+    def __init__(
+        self, models: Models, limits: RequestLimits, guard: Guard, observe: Observe
+    ) -> None:
+        self._guard = guard
+        self._observe = observe
+        self._models = models
+        self._endpoints = endpoints = PredictionEndpoints(models, limits)
+        infer = f"/v2/models/{models.name}/infer"
+        self._short: dict[str, tuple[Endpoint, dict[str, str]]] = {
+            "/predict": (endpoints.predict, {}),
+            infer: (endpoints.infer, {"name": models.name}),
+        }
+        self._pages: FastAPI | None = None
+        self._pages_of: ServedModel | None = None
+        self._prefix = secrets.token_hex(6)
+        self._count = itertools.count()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._current_pages()(scope, receive, send)
+            return
+        began_s = time.perf_counter()
+        headers: Headers = dict(scope["headers"])
+        request_id = headers.get(_REQUEST_ID) or f"{self._prefix}-{next(self._count)}".encode()
+        own = (_REQUEST_ID, request_id[:_LONGEST_REQUEST_ID])
+        root = scope.get("root_path", "")
+        path = scope["path"].removeprefix(root) if root else scope["path"]
+        short = self._short.get(path) if scope["method"] == "POST" else None
+        status = 500
+        try:
+            if path not in _OPEN_PATHS:
+                self._guard.admit(headers)
+            if short is None:
+                status = await self._page(scope, receive, send, own)
+                return
+            endpoint, names = short
+            reply = await endpoint(headers, receive, names)
+            status = reply.status
+        except RaymiError as error:
+            reply = _refusal(error, path)
+            status = reply.status
+        except Exception as error:  # noqa: BLE001 - a caller gets an answer, whatever happened
+            _tell(error, own[1])
+            reply = _refusal(unexpected(), path)
+        finally:
+            self._observe(path if short else "other", status, time.perf_counter() - began_s)
+        await send_reply(reply, send, own)
+
+    def _current_pages(self) -> FastAPI:
+        """The pages of the version that answers: their document describes its columns."""
+        served = self._models.active().served
+        if self._pages is None or served != self._pages_of:
+            self._pages, self._pages_of = _pages(self._models, self._endpoints), served
+        return self._pages
+
+    async def _page(
+        self, scope: Scope, receive: Receive, send: Send, own: tuple[bytes, bytes]
+    ) -> int:
+        statuses: list[int] = []
+
+        async def send_marked(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+                message["headers"] = [*message.get("headers", ()), own]
+            await send(message)
+
+        await self._current_pages()(scope, receive, send_marked)
+        return statuses[0] if statuses else 500
+
+
+def _tell(error: Exception, request_id: bytes) -> None:
+    """Log a fault of ours: its kind and place, not its text, which may hold a request's values."""
+    places = " < ".join(
+        f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
+        for frame in reversed(traceback.extract_tb(error.__traceback__)[-_NUM_FRAMES:])
+    )
+    name = request_id.decode("latin-1")
+    _log.error("request %s failed: %s in %s", name, type(error).__name__, places)
+
+
+def _pages(models: Models, endpoints: PredictionEndpoints) -> FastAPI:
+    """Everything but the short way; that too, for its documentation and its wrong methods."""
+    served = models.active().served
+    signature = models.active().signature
     app = FastAPI(
-        title=f"{host.served.name} {host.served.version}",
-        version=host.served.fingerprint[:12],
+        title=f"{served.name} {served.version}",
+        version=served.fingerprint[:12],
         docs_url=None,  # the page loads scripts from other hosts
         redoc_url=None,
     )
-    api = _ModelApi(host, limits)
+    pages = _Pages(models)
     app.add_api_route(
-        "/predict", api.predict, methods=["POST"], openapi_extra=predict_operation(host.signature)
+        "/predict",
+        _as_page(endpoints.predict),
+        methods=["POST"],
+        openapi_extra=predict_operation(signature),
     )
-    app.add_api_route("/v2", api.server)
-    app.add_api_route("/v2/health/live", api.live)
-    app.add_api_route("/v2/health/ready", api.ready)
+    app.add_api_route("/v2", pages.server)
+    app.add_api_route("/v2/health/live", pages.live)
+    app.add_api_route("/v2/health/ready", pages.ready)
     model = "/v2/models/{name}"
     for path in (model, f"{model}/versions/{{version}}"):
         parameters = path_parameters(path)
-        app.add_api_route(path, api.model, openapi_extra=parameters)
-        app.add_api_route(f"{path}/ready", api.model_ready, openapi_extra=parameters)
-        operation = {**infer_operation(host.signature), **parameters}
-        app.add_api_route(f"{path}/infer", api.infer, methods=["POST"], openapi_extra=operation)
+        app.add_api_route(path, pages.model, openapi_extra=parameters)
+        app.add_api_route(f"{path}/ready", pages.model_ready, openapi_extra=parameters)
+        operation = {**infer_operation(signature), **parameters}
+        infer = _as_page(endpoints.infer)
+        app.add_api_route(f"{path}/infer", infer, methods=["POST"], openapi_extra=operation)
     app.add_exception_handler(RaymiError, _answer_error)
     app.add_exception_handler(HTTPException, _answer_error)
-    app.add_exception_handler(Exception, _answer_error)
     return app
 
 
-class _ModelApi:
-    """The endpoints."""
+class _Pages:
+    """What is asked rarely."""
 
-    def __init__(self, host: Host, limits: RequestLimits) -> None:
-        self._host = host
-        self._limits = limits
-
-    async def predict(self, request: Request) -> Response:
-        """Predict rows of plain values."""
-        body = await read_json(request, max_bytes=self._limits.max_request_bytes)
-        asked = parse_predict(body, self._host.signature, max_rows=self._limits.max_rows)
-        predictions = await self._host.predict(asked.rows)
-        return json_response(
-            {
-                "model": self._host.served.name,
-                "version": self._host.served.version,
-                "predictions": as_rows(predictions, probabilities=asked.probabilities),
-            }
-        )
-
-    async def infer(self, request: Request) -> Response:
-        """Predict tensors (Open Inference Protocol)."""
-        self._require_model(request.path_params)
-        body, behind = await read_tensors(request, max_bytes=self._limits.max_request_bytes)
-        asked = parse_infer(
-            body, self._host.signature, max_rows=self._limits.max_rows, behind=behind
-        )
-        predictions = await self._host.predict(asked.rows)
-        answer: dict[str, Any] = {
-            "model_name": self._host.served.name,
-            "model_version": str(self._host.served.version),
-        }
-        if asked.request_id is not None:
-            answer["id"] = asked.request_id
-        answer["outputs"], blobs = as_tensors(
-            predictions, asked.outputs, binary=asked.binary_outputs
-        )
-        return tensors_response(answer, blobs) if asked.binary_outputs else json_response(answer)
+    def __init__(self, models: Models) -> None:
+        self._models = models
 
     async def server(self) -> Response:
         """What this server is."""
-        return json_response(
-            {"name": "raymi", "version": raymi.__version__, "extensions": ["binary_tensor_data"]}
+        return _response(
+            json_reply(
+                {
+                    "name": "raymi",
+                    "version": raymi.__version__,
+                    "extensions": ["binary_tensor_data"],
+                }
+            )
         )
 
     async def live(self) -> Response:
         """The process answers."""
-        return json_response({"live": True})
+        return _response(json_reply({"live": True}))
 
     async def ready(self) -> Response:
         """The model is loaded and warm: 200, else 503."""
-        is_ready = self._host.is_ready
-        return json_response({"ready": is_ready}, status=200 if is_ready else 503)
+        is_ready = self._models.active().is_ready
+        return _response(json_reply({"ready": is_ready}, status=200 if is_ready else 503))
 
     async def model(self, request: Request) -> Response:
         """What the model takes and gives, and which version of it answers."""
-        self._require_model(request.path_params)
-        return json_response(metadata(self._host.served, self._host.signature))
+        host = find_model(self._models, request.path_params)
+        return _response(json_reply(metadata(host.served, host.signature)))
 
     async def model_ready(self, request: Request) -> Response:
         """The model is loaded and warm: 200, else 503."""
-        self._require_model(request.path_params)
-        return json_response(
-            {"name": self._host.served.name, "ready": self._host.is_ready},
-            status=200 if self._host.is_ready else 503,
-        )
+        host = find_model(self._models, request.path_params)
+        status = 200 if host.is_ready else 503
+        document = {"name": host.served.name, "ready": host.is_ready}
+        return _response(json_reply(document, status=status))
 
-    def _require_model(self, path: Mapping[str, str]) -> None:
-        served = self._host.served
-        if path["name"] != served.name:
-            raise RequestError(
-                "no such model here",
-                why=f"this endpoint serves {served.name}",
-                fix=f"use /v2/models/{served.name}",
-                status=404,
-            )
-        if path.get("version", str(served.version)) != str(served.version):
-            raise RequestError(
-                "no such version here",
-                why=f"this endpoint serves version {served.version} of {served.name}",
-                fix=f"use /v2/models/{served.name}",
-                status=404,
-            )
+
+def _as_page(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        headers: Headers = dict(request.scope["headers"])
+        return _response(await endpoint(headers, request.receive, request.path_params))
+
+    page.__doc__ = endpoint.__doc__
+    page.__name__ = endpoint.__name__
+    return page
 
 
 def _answer_error(request: Request, error: Exception) -> Response:
-    headers: Mapping[str, str] = {}
+    extra: tuple[tuple[bytes, bytes], ...] = ()
     if isinstance(error, HTTPException):
-        headers = error.headers or {}
+        extra = tuple((k.encode(), v.encode()) for k, v in (error.headers or {}).items())
         error = from_status(error.status_code)
-    named = error if isinstance(error, RaymiError) else unexpected()
+    if not isinstance(error, RaymiError):
+        raise error
     path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    return _response(_refusal(error, path, extra))
+
+
+def _refusal(error: RaymiError, path: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
     answer = protocol_error if path.startswith("/v2/") else problem
-    return answer(named, headers=headers)
+    return answer(error, headers=headers)
+
+
+def _response(reply: Reply) -> Response:
+    response = Response(reply.body, status_code=reply.status)
+    response.raw_headers = [*response.raw_headers, *reply.headers]
+    return response

@@ -6,38 +6,42 @@ from typing import Any
 
 from ray import serve
 
+from raymi.errors import SpecError
 from raymi.registry.store import open_store
 from raymi.serve.deployment import deployment
-from raymi.serve.identity import ServedModel
 from raymi.serve.plan import plan, spec_from_arguments
+from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
+from raymi.serve.rollout.state import first
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
     """Build the application that serves one model.
 
-    `serve run serve_apps.model_server:build model=digits@champion batching.max_wait_ms=1`
+    `serve run serve_apps.model_server:build model=digits@champion access.mode=open`
 
     The alias is resolved here, once: every replica, also one that starts days later, serves the
-    version that was meant when the application was deployed.
+    version that was meant when the application was deployed. What `raymi deploy` deploys follows
+    the application's rollout instead.
 
     Args:
         arguments: Fields of a DeploySpec by dotted path; text is read as YAML.
 
     Raises:
-        SpecError: An argument is wrong.
+        SpecError: An argument is wrong, or requests need a token and none would be accepted.
         NotFoundError: There is no such model, version or alias.
     """
     spec = spec_from_arguments(arguments)
-    version = open_store().resolve(spec.model)
-    settled = plan(spec, swept_batch_size=version.micro_batch_size)
-    served = ServedModel(
-        name=version.name,
-        version=version.version,
-        fingerprint=version.fingerprint,
-        precision=str(version.precision),
-        max_batch_size=settled.batch.max_batch_size,
-    )
-    application: serve.Application = deployment(spec, settled).bind(
-        str(version.path), served, settled
-    )
+    if spec.access.mode == "token" and not spec.access.token_sha256:
+        raise SpecError(
+            "access: no token would be accepted",
+            why="requests need a token, and access.token_sha256 is empty",
+            fix="use `raymi deploy`, which makes one, or say access.mode=open",
+        )
+    name, _, alias = spec.model.partition("@")
+    fixed = None
+    if alias != FOLLOWS_ROLLOUT:
+        version = reference_to(open_store().resolve(spec.model))
+        plan(spec, swept_batch_size=version.swept_batch_size)
+        fixed = first(version, spec.rollback)
+    application: serve.Application = deployment(spec).bind(spec, name, fixed)
     return application

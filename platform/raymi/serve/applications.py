@@ -56,6 +56,32 @@ class ServeClient:
         document: dict[str, Any] = self._request("GET").json()
         return document
 
+    def configured(self, name: str) -> Application | None:
+        """The configuration of an application that is up, or was; None where it is not deployed.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found = self.status().get("applications", {}).get(name, {})
+        if found.get("status") in (None, "DELETING", "NOT_STARTED"):
+            return None
+        config: Application | None = found.get("deployed_app_config")
+        return config
+
+    def replicas(self, name: str) -> frozenset[str]:
+        """Ids of an application's replicas that take requests.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found = self.status().get("applications", {}).get(name, {})
+        return frozenset(
+            replica["replica_id"]
+            for deployment in found.get("deployments", {}).values()
+            for replica in deployment.get("replicas", ())
+            if replica.get("state") == "RUNNING"
+        )
+
     def put(self, application: Application, *, http_options: dict[str, Any]) -> None:
         """Add or update one application, and leave the others as they are.
 

@@ -1,9 +1,12 @@
 """Dynamic batching: concurrent requests share one forward pass.
 
 A plain queue of futures. While a batch is computed, arrivals collect, and leave together as
-soon as it is done. When nothing is computed, an arrival waits at most `max_wait_s` for company,
-and only if the batch before it had any: a lone client never waits. The computation has a thread
-of its own, so that the event loop goes on answering health checks.
+soon as it is done. When nothing is computed, what arrives in one turn of the event loop leaves
+together. Beyond that an arrival waits at most `max_wait_s` for company, and only if the batch
+before it had any: a lone client never waits.
+
+The computation has a thread of its own, so that the event loop goes on answering. For one that
+takes less time than handing it to a thread and back, `computes_inline` does without.
 
 Nothing here knows about models: items go in, results come out, in order.
 """
@@ -11,6 +14,7 @@ Nothing here knows about models: items go in, results come out, in order.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -37,6 +41,9 @@ class BatchLimits:
 
     max_waiting_rows: int
     """Once so many rows wait, new requests are refused."""
+
+    max_age_s: float = math.inf
+    """Who has waited longer is refused too: nobody is there any more to read the answer."""
 
 
 class Alarm(Protocol):
@@ -108,6 +115,9 @@ class BatchQueue(Generic[Item, Result]):
         self._busy_since_s: float | None = None
         self._expects_company = True
         self._alarm: Alarm | None = None
+        self._is_turn_awaited = False
+        self.computes_inline = False
+        """Compute in the event loop itself. Set it for what takes less than a few hundred us."""
 
     @property
     def waiting_rows(self) -> int:
@@ -119,26 +129,32 @@ class BatchQueue(Generic[Item, Result]):
         """For how long the current batch has been computing; 0 when none is."""
         return 0.0 if self._busy_since_s is None else self._timer.now_s() - self._busy_since_s
 
+    def require_room(self) -> None:
+        """Refuse before any work has been put into a request.
+
+        Raises:
+            OverloadedError: Too many rows are waiting already.
+        """
+        if self._waiting_rows >= self._limits.max_waiting_rows:
+            raise _busy(f"{self._waiting_rows} rows are waiting for it already")
+
     async def submit(self, items: Sequence[tuple[Item, int]]) -> list[Result]:
         """Compute items, each given with its number of rows; results in the same order.
 
         Raises:
-            OverloadedError: Too many rows are waiting already; nothing was queued.
+            OverloadedError: Too many rows are waiting already, and nothing was queued; or it
+                waited too long.
             Exception: What `compute` raised for one of these items, computed alone.
         """
-        if self._waiting_rows >= self._limits.max_waiting_rows:
-            raise OverloadedError(
-                "the model is busy",
-                why=f"{self._waiting_rows} rows are waiting for it already",
-                fix="repeat the request in a second, or deploy more replicas",
-                retry_after_s=1,
-            )
+        self.require_room()
         loop, now_s = asyncio.get_running_loop(), self._timer.now_s()
         entries = [_Entry(item, num_rows, now_s, loop.create_future()) for item, num_rows in items]
         self._waiting.extend(entries)
         self._waiting_rows += sum(entry.num_rows for entry in entries)
         self._send_if_due()
         try:
+            if len(entries) == 1:
+                return [await entries[0].future]
             return list(await asyncio.gather(*(entry.future for entry in entries)))
         finally:
             # One item failed, or the submitter went away: the others need not be computed.
@@ -156,6 +172,17 @@ class BatchQueue(Generic[Item, Result]):
         self._executor.shutdown(wait=False)
 
     def _send_if_due(self) -> None:
+        """Send a batch now if it is full; else once this turn of the event loop is over."""
+        if self._busy_since_s is not None or not self._waiting:
+            return
+        if self._waiting_rows >= self._limits.max_batch_size:
+            self._send_next()
+        elif not self._is_turn_awaited:
+            self._is_turn_awaited = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._is_turn_awaited = False
         if self._busy_since_s is not None or not self._waiting:
             return
         wait_s = self._waiting[0].arrived_s + self._limits.max_wait_s - self._timer.now_s()
@@ -164,19 +191,26 @@ class BatchQueue(Generic[Item, Result]):
             if self._alarm is None:
                 self._alarm = self._timer.call_later(wait_s, self._wake)
             return
+        self._send_next()
+
+    def _send_next(self) -> None:
         if batch := self._take():
             self._send(batch)
 
     def _wake(self) -> None:
         self._alarm = None
-        self._send_if_due()
+        self._end_turn()
 
     def _take(self) -> list[_Entry[Item, Result]]:
-        """Remove the next batch from the queue, dropping items whose submitter went away."""
+        """Remove the next batch from the queue, dropping items that nobody waits for any more."""
         batch: list[_Entry[Item, Result]] = []
         num_rows = 0
+        oldest_s = self._timer.now_s() - self._limits.max_age_s
         while self._waiting:
             entry = self._waiting[0]
+            if not entry.future.done() and entry.arrived_s < oldest_s:
+                why = f"it could not begin within {self._limits.max_age_s:g} s"
+                entry.future.set_exception(_busy(why))
             gone = entry.future.done()
             if not gone and batch and num_rows + entry.num_rows > self._limits.max_batch_size:
                 break
@@ -194,22 +228,31 @@ class BatchQueue(Generic[Item, Result]):
         self._busy_since_s = self._timer.now_s()
         self._expects_company = len(batch) > 1
         items = [entry.item for entry in batch]
+        if self.computes_inline:
+            self._deliver(batch, _compute_each(self._compute, items))
+            return
         running = asyncio.get_running_loop().run_in_executor(
             self._executor, _compute_each, self._compute, items
         )
-        running.add_done_callback(partial(self._deliver, batch))
+        running.add_done_callback(partial(self._collect, batch))
 
-    def _deliver(
+    def _collect(
         self,
         batch: list[_Entry[Item, Result]],
         running: asyncio.Future[Sequence[Result | Exception]],
     ) -> None:
-        self._busy_since_s = None
         if running.cancelled():
+            self._busy_since_s = None
             for entry in batch:
                 entry.future.cancel()
             return
-        for entry, outcome in zip(batch, running.result(), strict=True):
+        self._deliver(batch, running.result())
+
+    def _deliver(
+        self, batch: list[_Entry[Item, Result]], outcomes: Sequence[Result | Exception]
+    ) -> None:
+        self._busy_since_s = None
+        for entry, outcome in zip(batch, outcomes, strict=True):
             if entry.future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -217,6 +260,15 @@ class BatchQueue(Generic[Item, Result]):
             else:
                 entry.future.set_result(outcome)
         self._send_if_due()
+
+
+def _busy(why: str) -> OverloadedError:
+    return OverloadedError(
+        "the model is busy",
+        why=why,
+        fix="repeat the request in a second, or deploy more replicas",
+        retry_after_s=1,
+    )
 
 
 def _compute_each(

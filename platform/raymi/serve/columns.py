@@ -113,7 +113,7 @@ def flatten(values: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
     for size in shape:
         if set(map(type, values)) != {list} or set(map(len, values)) != {size}:
             return None
-        values = list(chain.from_iterable(values))
+        values = values[0] if len(values) == 1 else list(chain.from_iterable(values))
     return values
 
 
@@ -174,9 +174,13 @@ def _is_short_enough(field: InputField, texts: pa.Array) -> bool:
 def _numbers(flat: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> np.ndarray | None:
     try:
         if dtype.kind == "f":
-            wide = np.array(flat, dtype=np.float64)
-            fits = bool((np.abs(wide) <= _largest(dtype)).all())
-            return wide.astype(dtype) if fits else None
+            with np.errstate(over="ignore"):
+                numbers = np.array(flat, dtype=dtype)
+            if dtype == np.float32:
+                fits = bool(np.isfinite(numbers).all())
+            else:
+                fits = bool((np.abs(numbers) <= _largest(dtype)).all())
+            return numbers if fits else None
         if float in kinds:
             whole = [int(value) for value in flat]
             if whole != flat:

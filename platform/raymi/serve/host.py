@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,12 +11,24 @@ import pyarrow as pa
 from raymi.errors import RequestError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.bundle import Bundle
+from raymi.registry.golden import GoldenExamples
 from raymi.serve.answers import first_non_finite, join, split
 from raymi.serve.batching import BatchLimits, BatchQueue
 from raymi.serve.identity import ServedModel
 from raymi.serve.rows import example_row, parse_rows
 
 _STUCK_AFTER_S = 60.0
+
+
+class NoFiniteAnswerError(RequestError):
+    """The network's answer is NaN or infinite: of this version, for this row."""
+
+
+_NUM_WARM_PASSES = 5
+
+_INLINE_BELOW_S = 0.002
+"""A batch that takes less is computed in the event loop: to hand it to a thread and back costs two
+switches between threads that want the same interpreter, and under load far more than they do."""
 
 
 class ModelHost:
@@ -26,24 +39,37 @@ class ModelHost:
         self.served = served
         self.signature = bundle.signature
         self.is_ready = False
+        self._leases = 0
+        self._is_retired = False
         self._preprocessing = bundle.preprocessing
         self._predictor = bundle.predictor()
         self._max_batch_size = limits.max_batch_size
         self._queue: BatchQueue[pa.RecordBatch, Predictions] = BatchQueue(self._compute, limits)
+
+    def require_room(self) -> None:
+        """Refuse a request before its body is read.
+
+        Raises:
+            OverloadedError: Too much is waiting already.
+        """
+        self._queue.require_room()
 
     async def predict(self, rows: pa.RecordBatch) -> Predictions:
         """Predict rows together with whatever else is waiting.
 
         Raises:
             OverloadedError: Too much is waiting already.
-            RequestError: The network's answer for a row is not a finite number.
+            NoFiniteAnswerError: The network's answer for a row is not a finite number.
         """
         size = self._max_batch_size
-        pieces = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
+        if rows.num_rows <= size:
+            pieces = [rows]
+        else:
+            pieces = [rows.slice(start, size) for start in range(0, rows.num_rows, size)]
         parts = await self._queue.submit([(piece, piece.num_rows) for piece in pieces])
         predictions = join(parts)
         if (row := first_non_finite(predictions)) is not None:
-            raise RequestError(
+            raise NoFiniteAnswerError(
                 f"rows[{row}]: the model has no finite answer",
                 why="its values are too far from anything the model was trained on",
                 fix="check the units of the row's numbers",
@@ -54,13 +80,31 @@ class ModelHost:
     def warm_up(self) -> None:
         """Predict the example row, alone and as a full batch, before anybody is served.
 
-        Blocks; the first passes of a network may take a hundred times as long as later ones.
+        Blocks; the first passes of a network may take a hundred times as long as later ones. How
+        long a full batch takes then decides whether batches get a thread of their own.
         """
         row = example_row(self.signature)
         for num_rows in (1, self._max_batch_size):
             rows = parse_rows([row] * num_rows, self.signature, max_rows=num_rows)
-            self._queue.compute_now([rows])
+            took_s = min(self._timed(rows) for _ in range(_NUM_WARM_PASSES))
+        self._queue.computes_inline = took_s < _INLINE_BELOW_S
         self.is_ready = True
+
+    def check_golden(self, golden: GoldenExamples) -> None:
+        """Predict the examples that were registered with the model, and compare.
+
+        Raises:
+            IntegrityError: An answer differs by more than this arithmetic explains.
+        """
+        parts: list[Predictions] = []
+        for batch in golden.rows.to_batches(max_chunksize=self._max_batch_size):
+            parts += self._queue.compute_now([batch])
+        golden.require_same(join(parts).outputs, name=self.served.name, version=self.served.version)
+
+    def _timed(self, rows: pa.RecordBatch) -> float:
+        began_s = time.perf_counter()
+        self._queue.compute_now([rows])
+        return time.perf_counter() - began_s
 
     def check(self) -> None:
         """Raise if this replica should be replaced.
@@ -70,6 +114,22 @@ class ModelHost:
         """
         if self._queue.busy_s > _STUCK_AFTER_S:
             raise RuntimeError(f"a forward pass has been running for {self._queue.busy_s:.0f} s")
+
+    def lease(self) -> None:
+        """Somebody has picked this version for a request."""
+        self._leases += 1
+
+    def release(self) -> None:
+        """That request is over."""
+        self._leases -= 1
+        if self._is_retired and self._leases == 0:
+            self.close()
+
+    def retire(self) -> None:
+        """Close as soon as no request needs it any more."""
+        self._is_retired = True
+        if self._leases == 0:
+            self.close()
 
     def close(self) -> None:
         """Stop taking requests."""

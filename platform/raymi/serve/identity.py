@@ -34,3 +34,6 @@ class RequestLimits:
 
     max_rows: int
     """Most rows; beyond it the answer is 413."""
+
+    timeout_s: float = 30.0
+    """How long its body may take to arrive (408), and how long it may wait for its turn (503)."""

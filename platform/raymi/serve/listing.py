@@ -30,10 +30,19 @@ class DeployedApplication(Record):
     """Serve's own words about its state."""
 
 
-def deployed_applications(status: Mapping[str, Any]) -> tuple[DeployedApplication, ...]:
-    """Every application, by name."""
+def deployed_applications(
+    status: Mapping[str, Any], served: Mapping[str, str]
+) -> tuple[DeployedApplication, ...]:
+    """Every application, by name.
+
+    Args:
+        status: Serve's description of itself.
+        served: What answers in the applications that have a rollout, by name.
+    """
     found: dict[str, dict[str, Any]] = status.get("applications", {})
-    return tuple(_application(status, name, found[name]) for name in sorted(found))
+    return tuple(
+        _application(status, name, found[name], served.get(name)) for name in sorted(found)
+    )
 
 
 def endpoint(status: Mapping[str, Any], route_prefix: str) -> str:
@@ -45,7 +54,7 @@ def endpoint(status: Mapping[str, Any], route_prefix: str) -> str:
 
 
 def _application(
-    status: Mapping[str, Any], name: str, found: Mapping[str, Any]
+    status: Mapping[str, Any], name: str, found: Mapping[str, Any], served: str | None
 ) -> DeployedApplication:
     arguments = (found.get("deployed_app_config") or {}).get("args", {})
     replicas = [
@@ -56,7 +65,7 @@ def _application(
     route = found.get("route_prefix")
     return DeployedApplication(
         application=name,
-        model=arguments.get("model"),
+        model=served or arguments.get("model"),
         status=found.get("status", "NOT_STARTED"),
         num_replicas=replicas.count("RUNNING"),
         endpoint=None if route is None else endpoint(status, route),

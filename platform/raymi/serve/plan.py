@@ -58,9 +58,12 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
             max_batch_size=max_batch_size,
             max_wait_s=spec.batching.max_wait_ms / 1000.0,
             max_waiting_rows=max(ongoing, spec.max_queued_requests),
+            max_age_s=spec.request_timeout_s,
         ),
         request=RequestLimits(
-            max_request_bytes=spec.max_request_bytes, max_rows=spec.max_rows_per_request
+            max_request_bytes=spec.max_request_bytes,
+            max_rows=spec.max_rows_per_request,
+            timeout_s=spec.request_timeout_s,
         ),
         max_ongoing_requests=ongoing,
         num_threads=max(1, int(spec.cpus_per_replica)),

@@ -6,34 +6,17 @@ request: only the names of fields and the types found there.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from starlette.responses import Response
-
-from raymi.errors import OverloadedError, RaymiError, RequestError
-from raymi.serve.binary import LENGTH_HEADER
+from raymi.errors import LimitedError, OverloadedError, RaymiError, RequestError
+from raymi.serve.reply import Header, Reply, dump, json_reply
 
 PROBLEM_TYPE = "application/problem+json"
 """Media type of RFC 9457."""
 
 
-def json_response(document: Any, *, status: int = 200) -> Response:
-    """A JSON answer; never NaN, always ASCII, so that any text survives."""
-    body = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    return Response(body, status_code=status, media_type="application/json")
-
-
-def tensors_response(document: Any, blobs: bytes) -> Response:
-    """A JSON answer with bytes behind it."""
-    text = json.dumps(document, separators=(",", ":"), allow_nan=False).encode()
-    headers = {LENGTH_HEADER: str(len(text))}
-    return Response(text + blobs, headers=headers, media_type="application/octet-stream")
-
-
-def problem(error: RaymiError, *, headers: Mapping[str, str] | None = None) -> Response:
+def problem(error: RaymiError, *, headers: tuple[Header, ...] = ()) -> Reply:
     """A problem document: `detail`, `why`, `try`, and the `field` where one is at fault."""
     status = HTTPStatus(error.http_status)
     document: dict[str, Any] = {
@@ -45,22 +28,16 @@ def problem(error: RaymiError, *, headers: Mapping[str, str] | None = None) -> R
     }
     if isinstance(error, RequestError) and error.field is not None:
         document["field"] = error.field
-    return Response(
-        json.dumps(document),
-        status_code=status.value,
-        headers={**_retry(error), **(headers or {})},
-        media_type=PROBLEM_TYPE,
-    )
+    kind = (b"content-type", PROBLEM_TYPE.encode())
+    return Reply(status.value, dump(document), (kind, *_particular(error), *headers))
 
 
-def protocol_error(error: RaymiError, *, headers: Mapping[str, str] | None = None) -> Response:
+def protocol_error(error: RaymiError, *, headers: tuple[Header, ...] = ()) -> Reply:
     """The Open Inference Protocol's error: one member, one sentence."""
-    return Response(
-        json.dumps({"error": f"{error.what}: {error.why}; {error.fix}"}),
-        status_code=error.http_status,
-        headers={**_retry(error), **(headers or {})},
-        media_type="application/json",
+    reply = json_reply(
+        {"error": f"{error.what}: {error.why}; {error.fix}"}, status=error.http_status
     )
+    return reply._replace(headers=(*reply.headers, *_particular(error), *headers))
 
 
 def from_status(status: int) -> RequestError:
@@ -84,7 +61,10 @@ def unexpected() -> RaymiError:
     )
 
 
-def _retry(error: RaymiError) -> dict[str, str]:
-    if isinstance(error, OverloadedError):
-        return {"retry-after": str(error.retry_after_s)}
-    return {}
+def _particular(error: RaymiError) -> tuple[Header, ...]:
+    """Headers that a status asks for."""
+    if isinstance(error, OverloadedError | LimitedError):
+        return ((b"retry-after", str(error.retry_after_s).encode()),)
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        return ((b"www-authenticate", b"Bearer"),)
+    return ()

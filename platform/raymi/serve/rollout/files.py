@@ -1,0 +1,112 @@
+"""Where an application's rollout is written down, and what its replicas say about it.
+
+    <store>/serving/<application>/
+      rollout.json           what every replica should do; replaced in one step
+      breach.json            the version that a replica has taken back, and why
+      replicas/<id>.json     what a replica does, and how its versions compare
+      history.jsonl          every rollout that was in force
+
+Replicas look at the first two several times a second. Serve's own way to change a running replica,
+`reconfigure`, takes it out of routing for as long as it lasts, which with one replica means all of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from raymi.errors import IntegrityError
+from raymi.serve.rollout.report import ReplicaReport
+from raymi.serve.rollout.state import Breach, Rollout, in_force
+
+_ROOT = "serving"
+_ROLLOUT = "rollout.json"
+_BREACH = "breach.json"
+_HISTORY = "history.jsonl"
+_REPLICAS = "replicas"
+
+
+class RolloutFiles:
+    """The directory of one application."""
+
+    def __init__(self, store_dir: Path, application: str) -> None:
+        """Know where it is; nothing is made yet."""
+        self.directory = store_dir / _ROOT / application
+
+    def write(self, rollout: Rollout) -> None:
+        """Put a rollout in force."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        rollout.save(self.directory / _ROLLOUT)
+        event = {"at": datetime.now(UTC).isoformat(), **rollout.model_dump(mode="json")}
+        with (self.directory / _HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def read(self) -> Rollout | None:
+        """The rollout in force, after what a replica may have taken back; None: not deployed.
+
+        Raises:
+            IntegrityError: The file is not a rollout.
+        """
+        path = self.directory / _ROLLOUT
+        try:
+            rollout = Rollout.load(path)
+        except FileNotFoundError:
+            return None
+        except ValidationError as error:
+            raise IntegrityError(
+                f"{path}: not a rollout",
+                why=" ".join(str(error).split())[:200],
+                fix="deploy the model again",
+            ) from error
+        return in_force(rollout, self.breach())
+
+    def breach(self) -> Breach | None:
+        """The last version that was taken back."""
+        try:
+            return Breach.load(self.directory / _BREACH)
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def take_back(self, breach: Breach) -> None:
+        """Note that a version was taken back; the first note about a rollout stays."""
+        noted = self.breach()
+        if noted is None or noted.generation < breach.generation:
+            breach.save(self.directory / _BREACH)
+
+    def report(self, report: ReplicaReport) -> None:
+        """Write what a replica does."""
+        replicas = self.directory / _REPLICAS
+        replicas.mkdir(parents=True, exist_ok=True)
+        report.save(replicas / f"{report.replica}.json")
+
+    def withdraw(self, replica: str) -> None:
+        """Forget a replica that is gone."""
+        (self.directory / _REPLICAS / f"{replica}.json").unlink(missing_ok=True)
+
+    def reports(self) -> dict[str, ReplicaReport]:
+        """What every replica has said last, by its id."""
+        found: dict[str, ReplicaReport] = {}
+        for path in sorted((self.directory / _REPLICAS).glob("*.json")):
+            with contextlib.suppress(FileNotFoundError, ValidationError):
+                found[path.stem] = ReplicaReport.load(path)
+        return found
+
+    def remove(self) -> None:
+        """Forget the application."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def served_references(store_dir: Path) -> dict[str, str]:
+    """What answers in every application that has a rollout: `NAME@VERSION` by application."""
+    served: dict[str, str] = {}
+    for path in sorted((store_dir / _ROOT).glob(f"*/{_ROLLOUT}")):
+        with contextlib.suppress(IntegrityError):
+            rollout = RolloutFiles(store_dir, path.parent.name).read()
+            if rollout is not None:
+                served[path.parent.name] = rollout.active.reference
+    return served
