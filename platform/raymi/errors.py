@@ -10,6 +10,7 @@
     |-- IntegrityError       1  500  bytes on disk are not the bytes that were published
     |-- TrainingError        1  500  a run started and failed; carries a machine-readable reason
     |-- DeploymentError      1  500  an application did not become healthy
+    |-- ExportError          1  500  an exported model does not answer as the registered one does
     |-- RequestError         2  4xx  a prediction request is wrong; carries the field
     |-- OverloadedError      3  503  a server has more to do than it can; carries when to retry
     |-- LimitedError         3  429  a caller has asked for more than its share; when to retry
@@ -104,6 +105,10 @@ class TrainingError(RaymiError):
 
 class DeploymentError(RaymiError):
     """An application was accepted but did not become healthy."""
+
+
+class ExportError(RaymiError):
+    """An exported model was made, asked, and answered unlike the model it was made from."""
 
 
 class RequestError(RaymiError):

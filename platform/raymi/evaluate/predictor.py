@@ -10,11 +10,7 @@ from types import ModuleType
 import numpy as np
 import pyarrow as pa
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
-from raymi.accelerators.catalog import CPU
 from raymi.data.preprocessing import (
     Arrays,
     NextByteTarget,
@@ -22,12 +18,10 @@ from raymi.data.preprocessing import (
     Preprocessing,
     Target,
 )
-from raymi.errors import IntegrityError
+from raymi.evaluate.network import EagerNetwork, Network, load_model
 from raymi.models.architecture import Architecture
-from raymi.models.catalog import build_model
 from raymi.specs.precision import Precision
 from raymi.train.objective import element_losses, element_scores, element_weights
-from raymi.train.precision import compute_context, prepare_model
 
 MAX_CHUNK_ROWS = 1024
 """Rows in one forward pass: bounds memory, whatever the size of the table."""
@@ -95,33 +89,18 @@ class TextScores:
 
 
 class Predictor:
-    """A network with its preprocessing, on one device. For one caller at a time."""
+    """A network with its preprocessing. For one caller at a time."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        preprocessing: Preprocessing,
-        *,
-        precision: Precision,
-        device: torch.device | None = None,
-    ) -> None:
-        """Move the model to `device` (unset: an accelerator if there is one) and freeze it.
-
-        fp8 is for training: what it trained is run in bf16, as its wide layers' neighbours were.
-        """
-        self._device = device or default_device()
-        if precision is Precision.BF16_PURE:
-            model = prepare_model(model, precision, CPU)
-        self._model = model.to(self._device).eval().requires_grad_(requires_grad=False)
+    def __init__(self, network: Network, preprocessing: Preprocessing) -> None:
+        self._network = network
         self._preprocessing = preprocessing
-        self._precision = precision
         longest = max((f.max_bytes for f in preprocessing.bytes_features), default=1)
         self._chunk_rows = max(1, min(MAX_CHUNK_ROWS, MAX_CHUNK_BYTES // longest))
 
     @property
     def device(self) -> torch.device:
         """Where the forward pass runs."""
-        return self._device
+        return self._network.device
 
     def predict(self, arrays: Arrays) -> Predictions:
         """Predict rows that `Preprocessing.encode` has turned into arrays."""
@@ -141,9 +120,9 @@ class Predictor:
         target = self._preprocessing.target
         parts = [np.empty((3, 0))]
         for part in _slices(table, self._chunk_rows):
-            truth = torch.from_numpy(self._preprocessing.encode_target(part)).to(self._device)
-            outputs = self._network(self._preprocessing.encode(part))
-            weights = element_weights(truth, torch.ones(len(truth), device=self._device), target)
+            outputs = self._outputs(self._preprocessing.encode(part))
+            truth = torch.from_numpy(self._preprocessing.encode_target(part)).to(self.device)
+            weights = element_weights(truth, torch.ones(len(truth), device=self.device), target)
             sums = [
                 (values * weights).double().sum(dim=1)
                 for values in (
@@ -160,19 +139,15 @@ class Predictor:
         outputs: list[torch.Tensor] = []
         for start in range(0, num_rows, self._chunk_rows):
             chunk = {k: array[start : start + self._chunk_rows] for k, array in arrays.items()}
-            answers = self._network(chunk)
+            answers = self._outputs(chunk)
             if isinstance(self._preprocessing.target, NextByteTarget):
                 answers = _after_last_byte(answers, chunk)
             outputs.append(answers.float().cpu())
         return torch.cat(outputs) if outputs else self._no_rows()
 
-    def _network(self, arrays: Arrays) -> torch.Tensor:
+    def _outputs(self, arrays: Arrays) -> torch.Tensor:
         """One forward pass."""
-        prepared = self._preprocessing.prepare(arrays)
-        with torch.inference_mode(), compute_context(self._precision, self._device):
-            inputs = {k: torch.from_numpy(v).to(self._device) for k, v in prepared.items()}
-            outputs: torch.Tensor = self._model(inputs)
-        return outputs
+        return self._network.forward(self._preprocessing.prepare(arrays))
 
     def _no_rows(self) -> torch.Tensor:
         return torch.empty((0, self._preprocessing.num_outputs))
@@ -206,21 +181,8 @@ def load_predictor(
     Raises:
         IntegrityError: The file is damaged, or its tensors are not this network's.
     """
-    model = build_model(architecture, preprocessing, module=module)
-    try:
-        model.load_state_dict(load_file(weights), strict=True)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise IntegrityError(
-            f"{weights}: cannot be loaded into {architecture.name}",
-            why=" ".join(str(error).split())[:300],
-            fix="train again: weights and architecture belong together",
-        ) from error
-    return Predictor(model, preprocessing, precision=precision, device=device)
-
-
-def default_device() -> torch.device:
-    """An accelerator if this process sees one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(weights, architecture, preprocessing, module=module)
+    return Predictor(EagerNetwork(model, precision=precision, device=device), preprocessing)
 
 
 def _after_last_byte(outputs: torch.Tensor, arrays: Arrays) -> torch.Tensor:

@@ -11,7 +11,7 @@
     code/<file>.py        the network's class, if it is not the catalog's
     MANIFEST.json         sha256 and size of all of these
 
-Reading one needs no torch; only `Bundle.predictor` does.
+Reading one needs no torch; only `Bundle.model` and `Bundle.predictor` do.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from raymi.train.result import TrainResult
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from raymi.evaluate.predictor import Predictor
 
@@ -170,27 +171,33 @@ class Bundle:
         """Rows that it must predict as it did when it was registered."""
         return GoldenExamples.load(self.directory / _GOLDEN, self.preprocessing, self.precision)
 
-    def predictor(self, device: torch.device | None = None) -> Predictor:
-        """Build the network and load its weights; `device` unset: an accelerator if there is one.
+    def model(self) -> nn.Module:
+        """Build the network and load its weights; fp32, on the CPU.
 
         Raises:
             IntegrityError: The weights are not this network's.
             SpecError: The network cannot be built.
         """
-        from raymi.evaluate.predictor import load_predictor
+        from raymi.evaluate.network import load_model
 
         module = None
         if self.code is not None and self.document.code is not None:
             path = self.directory / self.document.code
             module = execute(self.code, path=path, fingerprint=self.fingerprint)
-        return load_predictor(
-            self.directory / _WEIGHTS,
-            self.architecture,
-            self.preprocessing,
-            precision=self.precision,
-            device=device,
-            module=module,
-        )
+        weights = self.directory / _WEIGHTS
+        return load_model(weights, self.architecture, self.preprocessing, module=module)
+
+    def predictor(self, device: torch.device | None = None) -> Predictor:
+        """The network as it was evaluated; `device` unset: an accelerator if there is one.
+
+        Raises:
+            IntegrityError, SpecError: As `model`.
+        """
+        from raymi.evaluate.network import EagerNetwork
+        from raymi.evaluate.predictor import Predictor
+
+        network = EagerNetwork(self.model(), precision=self.precision, device=device)
+        return Predictor(network, self.preprocessing)
 
 
 def write_bundle(

@@ -12,6 +12,7 @@ from raymi.data.library import open_dataset
 from raymi.data.loading import load_split
 from raymi.errors import IntegrityError
 from raymi.evaluate import predictor as predictor_module
+from raymi.evaluate.network import EagerNetwork
 from raymi.evaluate.predictor import MAX_CHUNK_ROWS, Predictor, load_predictor
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
@@ -123,7 +124,8 @@ def test_a_predictor_takes_any_network(run, table):
         def forward(self, inputs):
             return torch.tensor([[0.0, 1.0]]).expand(len(inputs["numbers"]), 2)
 
-    predictor = Predictor(Always(), run.result.preprocessing, precision=Precision.FP32, device=CPU)
+    network = EagerNetwork(Always(), precision=Precision.FP32, device=CPU)
+    predictor = Predictor(network, run.result.preprocessing)
 
     assert set(predictor.predict_table(table).labels) == {"square"}
 

@@ -17,6 +17,7 @@ from raymi.data.preprocessing import (
     TextFeature,
 )
 from raymi.errors import RequestError
+from raymi.evaluate.network import EagerNetwork
 from raymi.evaluate.predictor import Predictor
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
@@ -50,7 +51,7 @@ class Servable:
     model: torch.nn.Module
 
     def predictor(self):
-        return Predictor(self.model, self.preprocessing, precision=Precision.FP32)
+        return Predictor(EagerNetwork(self.model, precision=Precision.FP32), self.preprocessing)
 
 
 @pytest.fixture

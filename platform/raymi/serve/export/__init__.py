@@ -1,0 +1,1 @@
+"""Models that leave the platform: a directory that predicts with neither Ray nor torch."""
