@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench check test drills test-unit test-ray format docs clean
+.PHONY: help setup demo bench bench-peers check test drills test-unit test-ray format docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,12 +29,23 @@ $(BENCH_STAMP): $(STAMP)
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
 	@touch $(BENCH_STAMP)
 
+# Other people's servers pin other versions of what Ray needs: they have an environment of their own.
+$(PEERS_STAMP): platform/raymi/bench/serving/peers/requirements.txt constraints.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@grep -E '^(torch|numpy)==' constraints.txt > $(PEERS)/constraints.txt
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--constraint $(PEERS)/constraints.txt -r platform/raymi/bench/serving/peers/requirements.txt
+	@touch $(PEERS_STAMP)
+
+bench-peers: $(PEERS_STAMP) ## Install the servers that `raymi bench serve` compares with, in .venv-peers
+
 demo: $(STAMP) ## Sweep, register, promote and serve the digits model, then check every answer (KEEP=1 leaves it up)
 	@$(BIN)/python jobs/demo.py $(if $(KEEP),--keep)
 
-bench: $(BENCH_STAMP) ## Compare training and data loading with other people's, on this machine (minutes)
+bench: $(BENCH_STAMP) $(PEERS_STAMP) ## Compare training, data loading and serving with other people's, on this machine (a quarter of an hour)
 	@$(BIN)/raymi bench train
 	@$(BIN)/raymi bench data
+	@$(BIN)/raymi bench serve
 
 check: $(STAMP) ## Lint, format, types, layers and the shape of the tree
 	@$(BIN)/ruff check .
@@ -62,4 +75,4 @@ docs: $(STAMP) ## Rewrite the parts of documents that are printed from the code
 	@PYTHONPATH=platform $(BIN)/python tests/docs/readme_sections.py
 
 clean: ## Remove the virtual environment, caches and local state
-	rm -rf $(VENV) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis

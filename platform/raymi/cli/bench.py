@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raymi.cli.bench_serve import serve
 from raymi.cli.output import Json, print_json, print_line, print_table
 from raymi.cli.specs import Set
 from raymi.errors import SpecError
@@ -29,6 +30,7 @@ app = typer.Typer(help="Compare with other people's software, in turns, on this 
 
 def register(root: typer.Typer) -> None:
     """Add the commands to the command line."""
+    app.command()(serve)
     root.add_typer(app, name="bench", rich_help_panel="Measurements")
 
 

@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(data, name="data", rich_help_panel="Data")
 
 
-def import_dataset(  # noqa: PLR0913 - one parameter per option
+def import_dataset(
     name: Annotated[str, typer.Argument(help="What to call the dataset here.")],
     source: Annotated[Path, typer.Argument(help="A data file, or a directory of data files.")],
     *,

@@ -1,8 +1,9 @@
 """Golden examples: rows that every replica must predict as they were predicted when registered.
 
-They are made up from what preprocessing has learned (quantiles, vocabularies, means), so they cover
-every kind of column and hold nobody's data. Whoever serves the model predicts them before it gets
-traffic: other weights, another library or another backend that computes something else is found out.
+They are made up from what preprocessing has learned (quantiles, vocabularies, means), so they
+cover every kind of column and hold nobody's data. Whoever serves the model predicts them before it
+gets traffic: other weights, another library or another backend that computes something else is
+found out.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ _ARROW_TYPES = {datatype: pa.type_for_alias(name) for name, datatype in DATATYPE
 _EXACT = {Precision.FP32, Precision.TF32}
 _TOLERANCE, _COARSE_TOLERANCE = 1e-3, 5e-2
 """Of a probability, or in standard deviations of the target. The order of additions differs between
-machines; 16-bit arithmetic rounds to three digits, and as many roundings add up as a network is deep."""
+machines; 16-bit arithmetic rounds to three digits, and as many roundings add up as a network is
+deep."""
 
 
 @dataclass(frozen=True, slots=True)

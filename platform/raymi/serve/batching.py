@@ -117,7 +117,7 @@ class BatchQueue(Generic[Item, Result]):
         self._alarm: Alarm | None = None
         self._is_turn_awaited = False
         self.computes_inline = False
-        """Compute in the event loop itself. Set it for what takes less than a few hundred us."""
+        """Compute in the event loop itself: for what takes no longer than the loop may pause."""
 
     @property
     def waiting_rows(self) -> int:

@@ -99,8 +99,7 @@ def convert_numbers(field: InputField, numbers: np.ndarray, where: Where) -> pa.
         RequestError: Naming the first row with an element that does not fit.
     """
     dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
-    is_float = dtype.kind == "f"
-    if numbers.dtype != dtype or (is_float and not (np.abs(numbers) <= _largest(dtype)).all()):
+    if numbers.dtype != dtype or not _all_fit(numbers):
         return convert(field, numbers.tolist(), where)
     elements = pa.array(numbers)
     if not field.shape:
@@ -176,11 +175,7 @@ def _numbers(flat: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> np.ndar
         if dtype.kind == "f":
             with np.errstate(over="ignore"):
                 numbers = np.array(flat, dtype=dtype)
-            if dtype == np.float32:
-                fits = bool(np.isfinite(numbers).all())
-            else:
-                fits = bool((np.abs(numbers) <= _largest(dtype)).all())
-            return numbers if fits else None
+            return numbers if _all_fit(numbers) else None
         if float in kinds:
             whole = [int(value) for value in flat]
             if whole != flat:
@@ -189,6 +184,15 @@ def _numbers(flat: list[Any], kinds: set[type], dtype: np.dtype[Any]) -> np.ndar
         return np.array(flat, dtype=dtype)
     except (OverflowError, ValueError):  # too large, infinite, or NaN
         return None
+
+
+def _all_fit(numbers: np.ndarray) -> bool:
+    """Whether a network can read them: no NaN, nothing that is infinite as a 32-bit float."""
+    if numbers.dtype.kind != "f":
+        return True
+    if numbers.dtype == np.float64:
+        return bool((np.abs(numbers) <= _largest(numbers.dtype)).all())
+    return bool(np.isfinite(numbers).all())
 
 
 def _largest(dtype: np.dtype[Any]) -> float:

@@ -15,12 +15,15 @@ from raymi.errors import RaymiError, RequestError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import Signature
 from raymi.serve.answers import as_rows, as_tensors
-from raymi.serve.body import Headers, read_json, read_tensors
+from raymi.serve.arrow_stream import CONTENT_TYPE, parse_arrow, predictions_stream
+from raymi.serve.body import Headers, read_body, read_json, read_tensors, require_uncompressed
 from raymi.serve.host import NoFiniteAnswerError
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.protocol import InferRequest, parse_infer
 from raymi.serve.reply import Reply, json_reply, tensors_reply
 from raymi.serve.rows import parse_predict
+
+_ARROW = CONTENT_TYPE.encode()
 
 _log = logging.getLogger("ray.serve")
 
@@ -112,6 +115,8 @@ class PredictionEndpoints:
         """Predict rows of plain values."""
         host, limits = self._models.pick(), self._limits
         host.require_room()
+        if headers.get(b"content-type", b"").startswith(_ARROW):
+            return await self._predict_arrow(host, headers, receive)
         body = await read_json(
             headers, receive, max_bytes=limits.max_request_bytes, max_s=limits.timeout_s
         )
@@ -124,6 +129,34 @@ class PredictionEndpoints:
             return json_reply(
                 {"model": served.name, "version": served.version, "predictions": rows}
             )
+
+        return await self._from(host, answer)
+
+    async def _predict_arrow(self, host: Host, headers: Headers, receive: Receive) -> Reply:
+        """Predict the rows of an Arrow stream; the answer is one too if the request accepts it."""
+        limits = self._limits
+        require_uncompressed(headers)
+        body = await read_body(
+            headers, receive, max_bytes=limits.max_request_bytes, max_s=limits.timeout_s
+        )
+
+        async def answer(host: Host) -> Reply:
+            rows = parse_arrow(
+                body,
+                host.signature,
+                max_rows=limits.max_rows,
+                max_bytes=limits.max_request_bytes,
+            )
+            predictions = await self._predict(host, rows)
+            served = host.served
+            if _ARROW not in headers.get(b"accept", b""):
+                found = as_rows(predictions, probabilities=False)
+                return json_reply(
+                    {"model": served.name, "version": served.version, "predictions": found}
+                )
+            stream = predictions_stream(predictions, probabilities=True)
+            version = (b"model-version", f"{served.name}@{served.version}".encode())
+            return Reply(200, stream, ((b"content-type", _ARROW), version))
 
         return await self._from(host, answer)
 

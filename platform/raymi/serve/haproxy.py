@@ -1,7 +1,7 @@
 """HAProxy as Serve starts it, but closed to other machines, and with answers a client can use.
 
-Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH` names.
-That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes HAProxy.
+Serve writes HAProxy's configuration and starts the program that `RAY_SERVE_HAPROXY_BINARY_PATH`
+names. That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes HAProxy.
 
 - Statistics and metrics, which Serve opens to everybody, listen on the loopback interface.
 - No log line for each request; nobody listens to them by default.

@@ -82,7 +82,7 @@ def parse_rows(rows: Any, signature: Signature, *, max_rows: int) -> pa.RecordBa
         raise _not_an_object(rows, signature)
     _check_names(rows, signature)
     arrays = [
-        build_column(field, [row.get(field.name) for row in rows], _Place(field.name))
+        build_column(field, [row.get(field.name) for row in rows], RowPlace(field.name))
         for field in signature.inputs
     ]
     return pa.RecordBatch.from_arrays(arrays, names=[f.name for f in signature.inputs])
@@ -115,7 +115,7 @@ def shorten(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class RowPlace:
     """Names a row's value."""
 
     column: str
@@ -135,7 +135,7 @@ def _check_names(rows: list[dict[str, Any]], signature: Signature) -> None:
             raise _unknown_column(index, unknown, names)
         if missing := required - present:
             field = next(f for f in signature.inputs if f.name in missing)
-            raise _missing_column(index, field)
+            raise missing_column(f"rows[{index}].{field.name}", field)
 
 
 def _unknown(present: Iterable[str], known: Iterable[str]) -> str | None:
@@ -153,8 +153,8 @@ def _unknown_column(row: int, column: str, names: set[str]) -> RequestError:
     )
 
 
-def _missing_column(row: int, field: InputField) -> RequestError:
-    name = f"rows[{row}].{field.name}"
+def missing_column(name: str, field: InputField) -> RequestError:
+    """What is said of a column, under the name it has in the request, that must be there."""
     return RequestError(
         f"{name}: missing",
         why="the model needs this column in every row",

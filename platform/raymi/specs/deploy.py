@@ -16,9 +16,9 @@ class BatchingSpec(Spec):
     max_batch_size: PositiveInt | None = None
     """Rows in one forward pass; unset: the micro-batch the sweep chose."""
 
-    max_wait_ms: float = Field(default=0.0, ge=0.0, le=10_000.0)
-    """How long the first row of a batch may wait for company when nothing is being computed; rows
-    that arrive while something is leave together anyway."""
+    max_wait_ms: float = Field(default=1.0, ge=0.0, le=10_000.0)
+    """How long the first row of a batch may wait for company when nothing is being computed, if the
+    batch before it had any; rows that arrive while something is computed leave together anyway."""
 
 
 class AccessSpec(Spec):

@@ -23,6 +23,7 @@ FILES = [
     "bundle.json",
     "environment.json",
     "evaluation.json",
+    "golden.arrow",
     "model.safetensors",
     "preprocessing.json",
     "signature.json",

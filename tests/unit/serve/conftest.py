@@ -8,11 +8,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from raymi.data.preprocessing import ClassTarget
+from raymi.errors import OverloadedError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import InputField, OutputField, Signature
-from raymi.serve.api import build_api
+from raymi.serve.api import ModelApi, build_api
+from raymi.serve.guard import Access, Guard
 from raymi.serve.identity import RequestLimits, ServedModel
+from tests.unit.serve.one_version import OneVersion
 
+OPEN = Access()
 MAX_BYTES = 8192
 MAX_ROWS = 20
 CLASSES = (0, 1, 2)
@@ -72,6 +76,17 @@ class CountingHost:
         self.target = ClassTarget(column="shape", classes=CLASSES)
         self.is_ready = True
         self.fails = False
+        self.is_full = False
+
+    def require_room(self) -> None:
+        if self.is_full:
+            raise OverloadedError("busy", why="full", fix="wait", retry_after_s=1)
+
+    def lease(self) -> None:
+        """Nobody retires this one."""
+
+    def release(self) -> None:
+        """As above."""
 
     async def predict(self, rows: pa.RecordBatch) -> Predictions:
         if self.fails:
@@ -91,8 +106,13 @@ def host(signature: Signature) -> CountingHost:
 @pytest.fixture
 def client(host: CountingHost) -> TestClient:
     """An HTTP client of that model, in this process."""
-    app = build_api(host, RequestLimits(max_request_bytes=MAX_BYTES, max_rows=MAX_ROWS))
-    return TestClient(app, raise_server_exceptions=False)
+    return TestClient(api_of(host), raise_server_exceptions=False)
+
+
+def api_of(host: CountingHost, access: Access = OPEN) -> ModelApi:
+    """The application in front of a host."""
+    limits = RequestLimits(max_request_bytes=MAX_BYTES, max_rows=MAX_ROWS)
+    return build_api(OneVersion(host), limits, Guard(access))
 
 
 @pytest.fixture(scope="session")

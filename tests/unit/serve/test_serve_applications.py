@@ -177,7 +177,7 @@ def test_a_listing_shows_model_state_and_endpoint(client, dashboard):
     dashboard.states = ["RUNNING"]
     client.put(app("first", "/digits"), http_options=HTTP_OPTIONS)
 
-    (listed,) = deployed_applications(client.status())
+    (listed,) = deployed_applications(client.status(), {})
 
     assert (listed.model, listed.status, listed.num_replicas) == ("digits@1", "RUNNING", 1)
     assert listed.endpoint == "http://127.0.0.1:8123/digits"

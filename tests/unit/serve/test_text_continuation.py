@@ -15,10 +15,12 @@ from raymi.registry.bundle import load_bundle
 from raymi.registry.store import InMemoryModelStore
 from raymi.serve.api import build_api
 from raymi.serve.batching import BatchLimits
+from raymi.serve.guard import Access, Guard
 from raymi.serve.host import ModelHost
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.openapi import example_infer
 from raymi.serve.rows import example_row, parse_rows
+from tests.unit.serve.one_version import OneVersion
 
 CONTEXT = 24
 
@@ -47,7 +49,8 @@ def host(bundle):
 
 @pytest.fixture
 def client(host):
-    app = build_api(host, RequestLimits(max_request_bytes=100_000, max_rows=20))
+    limits = RequestLimits(max_request_bytes=100_000, max_rows=20)
+    app = build_api(OneVersion(host), limits, Guard(Access()))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 

@@ -13,7 +13,8 @@ import torch
 
 from raymi.data.encoding import value_text
 from raymi.data.preprocessing import NumberTarget
-from raymi.evaluate.predictor import Predictions, default_device
+from raymi.evaluate.network import default_device
+from raymi.evaluate.predictor import Predictions
 from raymi.registry.bundle import load_bundle
 from raymi.serve.batch.contract import ERROR, PREDICTION, PROBABILITIES, PROBABILITY
 

@@ -1,4 +1,4 @@
-"""When requests arrive: at random, or as they once did, whether or not earlier ones are answered."""
+"""When requests arrive: at random or as they once did, whether or not earlier ones are answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def poisson(rate_per_s: float, duration_s: float, *, seed: int) -> np.ndarray:
     return np.sort(draw.uniform(0.0, duration_s, count))
 
 
-def replay(times_s: Sequence[float] | np.ndarray, *, rate_per_s: float, duration_s: float) -> np.ndarray:
+def replay(
+    times_s: Sequence[float] | np.ndarray, *, rate_per_s: float, duration_s: float
+) -> np.ndarray:
     """Arrival times of a trace, stretched to a mean rate, from its start.
 
     Bursts and lulls keep their shape. A trace that is too short is played again.
@@ -28,7 +30,7 @@ def replay(times_s: Sequence[float] | np.ndarray, *, rate_per_s: float, duration
         DataError: It has fewer than two arrivals, or all at once.
     """
     times = np.sort(np.asarray(times_s, dtype=np.float64))
-    if len(times) < 2 or times[-1] <= times[0]:  # noqa: PLR2004
+    if len(times) < 2 or times[-1] <= times[0]:
         raise DataError(
             "the trace cannot be replayed",
             why="it needs two arrivals at different times",

@@ -1,7 +1,7 @@
 """Change a rollout from outside: prepare, try, complete, roll back; and wait for the replicas.
 
-A version is first loaded by every replica without traffic. Only when all of them have checked it does it
-answer, and then all of them change within a fraction of a second.
+A version is first loaded by every replica without traffic. Only when all of them have checked it
+does it answer, and then all of them change within a fraction of a second.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
       history.jsonl          every rollout that was in force
 
 Replicas look at the first two several times a second. Serve's own way to change a running replica,
-`reconfigure`, takes it out of routing for as long as it lasts, which with one replica means all of it.
+`reconfigure`, takes it out of routing for as long as it lasts, and with one replica that is all.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_a_row_with_an_error_has_no_prediction_and_changes_no_other(model):
 def test_an_answer_that_is_not_finite_is_an_error(model):
     bundle, table = model
     actor, rows = actor_and_rows(bundle, table, probabilities=False)
-    for tensor in actor._predictor._model.state_dict().values():
+    for tensor in actor._predictor._network._model.state_dict().values():
         tensor.fill_(float("nan"))
 
     answers = actor(rows)

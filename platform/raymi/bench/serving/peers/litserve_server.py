@@ -14,14 +14,14 @@ from network import Network
 class Bench(litserve.LitAPI):
     """The model."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, _device: str) -> None:
         """Load it, in each worker."""
         self.network = Network()
 
     def decode_request(self, request: Request) -> list[float]:
         """One row a request."""
         # LitServe parses a body of JSON before it calls this, whatever the type says.
-        (row,) = request["rows"]  # type: ignore[index]
+        (row,) = request["rows"]
         image: list[float] = row["image"]
         return image
 

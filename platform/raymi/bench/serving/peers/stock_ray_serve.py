@@ -1,6 +1,9 @@
-"""Ray Serve as it comes, with FastAPI and `@serve.batch`: `python stock_ray_serve.py PORT REPLICAS`."""
+"""Ray Serve as it comes, with FastAPI and `@serve.batch`.
 
-from __future__ import annotations
+`python stock_ray_serve.py PORT REPLICAS`
+
+FastAPI reads the types of methods in another process: they must not be postponed.
+"""
 
 import sys
 from typing import Any
