@@ -139,7 +139,7 @@ def test_no_rows_and_too_many_are_refused(client):
     assert post(client, stream(many)).status_code == 413
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(place=st.integers(0, 5000), value=st.integers(0, 255), length=st.integers(0, 5000))
 def test_a_damaged_stream_is_never_the_servers_fault(client, place, value, length):
     body = bytearray(stream(good_table()))
