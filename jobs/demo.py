@@ -34,6 +34,7 @@ from raymi.serve import stage as serve_stage
 from raymi.serve.applications import ServeClient
 from raymi.serve.parity import Parity, compare, fetch_predictions, json_rows
 from raymi.serve.stage import Deployment
+from raymi.serve.tokens import bearer
 from raymi.settings import settings
 from raymi.specs.data import Split
 from raymi.specs.deploy import DeploySpec
@@ -101,7 +102,7 @@ def run(head: HeadState) -> Parity:
     )
     seconds = {"sweep": sweep_s, "deploy": deploy_s, "total": time.monotonic() - began_at}
     summary = summarise(job_id, sweep, candidate, deployment, parity, seconds)
-    report(summary, sweep, example=rows[0])
+    report(summary, sweep, deployment, example=rows[0])
     return parity
 
 
@@ -164,11 +165,16 @@ def check_every_row(
     rows = json_rows(load_split(directory, dataset, Split.TEST), winner.preprocessing)
     offline = pq.read_table(Path(winner.run_dir) / PREDICTIONS_FILE)
     parity = compare(
-        fetch_predictions(f"{deployment.endpoint}/predict", rows),
+        fetch_predictions(f"{deployment.endpoint}/predict", rows, headers=token_of(deployment)),
         offline.column("prediction").to_pylist(),
         offline.column("target").to_pylist(),
     )
     return rows, parity
+
+
+def token_of(deployment: Deployment) -> dict[str, str]:
+    """The header that requests carry."""
+    return bearer(Path(deployment.token_path)) if deployment.token_path else {}
 
 
 def winning_run(sweep: SweepResult) -> TrainResult:
@@ -219,7 +225,13 @@ def summarise(
     }
 
 
-def report(summary: dict[str, Any], sweep: SweepResult, *, example: dict[str, Any]) -> None:
+def report(
+    summary: dict[str, Any],
+    sweep: SweepResult,
+    deployment: Deployment,
+    *,
+    example: dict[str, Any],
+) -> None:
     """Write the summary, and say where everything is and how to call the endpoint."""
     path = settings().home_dir / "demo" / "summary.json"
     write_atomically(path, json.dumps(summary, indent=2) + "\n")
@@ -234,8 +246,10 @@ def report(summary: dict[str, Any], sweep: SweepResult, *, example: dict[str, An
     body = json.dumps({"rows": [example]}, separators=(",", ":"))
     say("\nCall it (the first test row):\n")
     say(f"  curl -s {summary['endpoint']}/predict -H 'content-type: application/json' \\")
+    say(f'    -H "authorization: Bearer $(cat {deployment.token_path})" \\')
     say(f"    -d {shlex.quote(body)}\n")
-    answer = requests.post(f"{summary['endpoint']}/predict", data=body, headers=JSON, timeout=30)
+    headers = {**JSON, **token_of(deployment)}
+    answer = requests.post(f"{summary['endpoint']}/predict", data=body, headers=headers, timeout=30)
     say(answer.text)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import sys
+import tempfile
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +20,7 @@ import torch
 from pydantic import SecretStr
 from safetensors.torch import save_file
 
+from raymi.control.head_environment import serving_environment
 from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing, TensorFeature
 from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoundError
 from raymi.evaluate.result import Evaluation, Interval
@@ -26,8 +33,13 @@ from raymi.registry.version import ModelSummary
 from raymi.serve import stage
 from raymi.serve.applications import ServeClient
 from raymi.serve.listing import deployed_applications
+from raymi.serve.rollout.control import RolloutControl, Share
+from raymi.serve.rollout.files import RolloutFiles, served_references
+from raymi.serve.tokens import bearer
+from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
 from raymi.train.result import Provenance, TrainResult
+from tests.integration.conftest import free_ports, running_head
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -130,8 +142,10 @@ def train_result(seed):
 
 
 def deploy(client, cluster, **fields):
+    share = Share(canary_percent=fields.pop("canary", 0.0))
     return stage.run(
         DeploySpec.from_document(fields),
+        share=share,
         client=client,
         store=open_store(),
         http_options={"host": "127.0.0.1", "port": cluster.serve_port},
@@ -168,12 +182,21 @@ def damage(version):
     return version
 
 
+def session_of(deployment):
+    """A client that carries the token."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.update(bearer(Path(deployment.token_path)))
+    return session
+
+
 class Traffic:
     """A client that asks again and again while the block runs."""
 
     def __init__(self, deployment):
         self.statuses = []
         self._deployment = deployment
+        self._session = session_of(deployment)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
@@ -189,13 +212,29 @@ class Traffic:
         url = f"{self._deployment.endpoint}/predict"
         while not self._stopped.wait(0.02):
             self.statuses.append(
-                requests.post(url, json=self._deployment.example, timeout=30).status_code
+                self._session.post(url, json=self._deployment.example, timeout=30).status_code
             )
 
 
 def replica_pids(client, name):
     deployment = client.status()["applications"][name]["deployments"]["ModelServer"]
-    return [replica["pid"] for replica in deployment["replicas"]]
+    return [replica["pid"] for replica in deployment["replicas"] if replica.get("pid")]
+
+
+@pytest.fixture(scope="module")
+def cluster(home, repository, token):
+    """A head that serves as Raymi's own do, with HAProxy in front."""
+    directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))  # sockets want short paths
+    stats_port, metrics_port = free_ports(2)
+    variables = serving_environment(
+        directory,
+        stats_port=stats_port,
+        metrics_port=metrics_port,
+        python=Path(sys.executable),
+    )
+    with running_head(repository, token, num_cpus=2, variables=variables) as head:
+        yield head
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -217,9 +256,13 @@ def deployment(client, cluster, first):
 def test_predictions_over_http_are_those_of_the_bundle(deployment, first):
     rows = some_rows(40)
 
-    answer = requests.post(
-        f"{deployment.endpoint}/predict", json={"rows": rows, "probabilities": True}, timeout=30
-    ).json()
+    answer = (
+        session_of(deployment)
+        .post(
+            f"{deployment.endpoint}/predict", json={"rows": rows, "probabilities": True}, timeout=30
+        )
+        .json()
+    )
 
     found = [list(p["probabilities"].values()) for p in answer["predictions"]]
     expected = expected_probabilities(first, rows)
@@ -241,18 +284,23 @@ def test_the_inference_protocol_gives_the_same_answers(deployment, first):
     }  # fmt: skip
 
     url = f"{deployment.endpoint}/v2/models/animals/infer"
-    outputs = requests.post(url, json=body, timeout=30).json()["outputs"]
+    outputs = session_of(deployment).post(url, json=body, timeout=30).json()["outputs"]
 
     found = np.reshape(outputs[1]["data"], outputs[1]["shape"])
     np.testing.assert_allclose(found, expected_probabilities(first, rows), rtol=1e-5, atol=1e-7)
 
 
 def test_what_answers_is_the_version_that_was_resolved(deployment, first):
-    metadata = requests.get(f"{deployment.endpoint}/v2/models/animals", timeout=30).json()
+    metadata = (
+        session_of(deployment).get(f"{deployment.endpoint}/v2/models/animals", timeout=30).json()
+    )
 
     assert (metadata["version"], metadata["fingerprint"]) == (first.version, first.fingerprint)
     assert metadata["max_batch_size"] == deployment.max_batch_size == 16
-    assert requests.get(f"{deployment.endpoint}/v2/health/ready", timeout=30).status_code == 200
+    assert (
+        session_of(deployment).get(f"{deployment.endpoint}/v2/health/ready", timeout=30).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,9 +322,11 @@ def test_garbage_is_refused_by_name_and_the_replica_lives_on(
 ):
     before = replica_pids(client, deployment.application)
 
-    refusal = requests.post(f"{deployment.endpoint}/predict", data=body, timeout=60)
+    refusal = session_of(deployment).post(f"{deployment.endpoint}/predict", data=body, timeout=60)
 
-    good = requests.post(f"{deployment.endpoint}/predict", json=deployment.example, timeout=30)
+    good = session_of(deployment).post(
+        f"{deployment.endpoint}/predict", json=deployment.example, timeout=30
+    )
     assert (refusal.status_code, refusal.json().get("field")) == (status, named)
     assert good.status_code == 200
     assert replica_pids(client, deployment.application) == before
@@ -292,38 +342,112 @@ def test_a_damaged_bundle_is_refused_before_anything_is_sent(client, cluster, ho
     assert client.status()["applications"] == before
 
 
-def test_a_version_that_does_not_start_leaves_the_old_one_serving(client, deployment, home, first):
-    third = damage(register_model(home, seed=3))
-    running = client.status()["applications"][deployment.application]["deployed_app_config"]
-    broken = {**running, "args": {**running["args"], "model": third.reference}}
+def control_of(client, deployment):
+    files = RolloutFiles(settings().store_dir, deployment.application)
+    return RolloutControl(files, lambda: client.replicas(deployment.application))
 
-    client.put(broken, http_options={})
-    with pytest.raises(DeploymentError, match="damaged artifact, refused"):
-        client.wait_until_running(broken, timeout_s=90)
 
-    answer = requests.post(f"{deployment.endpoint}/predict", json=deployment.example, timeout=30)
+def test_without_its_token_nobody_is_answered(deployment):
+    url = f"{deployment.endpoint}/predict"
+
+    assert requests.post(url, json=deployment.example, timeout=30).status_code == 401
+
+
+def test_a_version_that_is_damaged_after_it_was_looked_at_never_answers(
+    client, cluster, deployment, home, first, monkeypatch
+):
+    third = register_model(home, seed=3)
+    monkeypatch.setattr(stage, "load_bundle", lambda path, **_: load_bundle(damage_after(path)))
+
+    def damage_after(path):
+        copy = home / "copy"
+        shutil.copytree(path, copy, dirs_exist_ok=True)
+        damage(third)
+        return copy
+
+    with Traffic(deployment) as traffic, pytest.raises(DeploymentError, match="sha256"):
+        deploy(client, cluster, model=third.reference)
+
+    answer = session_of(deployment).post(
+        f"{deployment.endpoint}/predict", json=deployment.example, timeout=30
+    )
     assert answer.json()["version"] == first.version
+    assert set(traffic.statuses) == {200}
 
 
-def test_an_update_fails_no_request(client, cluster, home, deployment):
+def test_deployments_and_rollbacks_fail_no_request(client, cluster, home, deployment, first):
     fourth = register_model(home, seed=4)
+    before = replica_pids(client, deployment.application)
+    control = control_of(client, deployment)
+    versions = []
 
     with Traffic(deployment) as traffic:
-        updated = deploy(client, cluster, model=fourth.reference)
-        last = requests.post(f"{updated.endpoint}/predict", json=updated.example, timeout=30)
+        for _ in range(3):
+            deploy(client, cluster, model=fourth.reference)
+            versions.append(served_references(settings().store_dir)["animals"])
+            began_s = time.monotonic()
+            control.roll_back("a test")
+            took_s = time.monotonic() - began_s
+            answer = session_of(deployment).post(
+                f"{deployment.endpoint}/predict", json=deployment.example, timeout=30
+            )
+            versions.append(answer.json()["version"])
 
-    assert last.json()["version"] == fourth.version
+    assert versions == [fourth.reference, first.version] * 3
+    assert took_s < 1.0
     assert len(traffic.statuses) > 10
+    assert set(traffic.statuses) == {200}
+    assert replica_pids(client, deployment.application) == before
+
+
+def test_a_canary_answers_its_share_and_is_compared(client, cluster, home, deployment):
+    fifth = register_model(home, seed=5)
+    deploy(client, cluster, model=fifth.reference, canary=50.0)
+    session, url = session_of(deployment), f"{deployment.endpoint}/predict"
+
+    said = [
+        session.post(url, json=deployment.example, timeout=30).json()["version"] for _ in range(60)
+    ]
+
+    control = control_of(client, deployment)
+    deadline_s = time.monotonic() + 20
+    while time.monotonic() < deadline_s:
+        (report,) = control.reports().values()
+        if report.comparison.of_trial.requests >= said.count(fifth.version):
+            break
+        time.sleep(0.2)
+    control.roll_back("seen enough")
+    assert 5 < said.count(fifth.version) < 55
+    assert report.comparison.of_trial.requests == said.count(fifth.version)
+    assert report.comparison.compared_rows > 0
+
+
+def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deployment):
+    (victim,) = replica_pids(client, deployment.application)
+
+    with Traffic(deployment) as traffic:
+        os.kill(victim, signal.SIGKILL)
+        deadline_s = time.monotonic() + 60
+        while time.monotonic() < deadline_s:
+            pids = replica_pids(client, deployment.application)
+            if pids and victim not in pids:
+                break
+            time.sleep(0.2)
+        session_of(deployment).post(
+            f"{deployment.endpoint}/predict", json=deployment.example, timeout=60
+        ).raise_for_status()
+
+    assert victim not in replica_pids(client, deployment.application)
     assert set(traffic.statuses) == {200}
 
 
 def test_a_reference_to_nothing_changes_nothing(client, cluster, deployment):
-    before = deployed_applications(client.status())
+    before = deployed_applications(client.status(), {})
 
     with pytest.raises(NotFoundError):
         deploy(client, cluster, model="animals@99")
 
-    assert deployed_applications(client.status()) == before
+    assert deployed_applications(client.status(), {}) == before
 
 
 def test_a_second_application_needs_its_own_route(client, cluster, deployment):
@@ -335,4 +459,4 @@ def test_what_is_taken_away_is_gone(client, cluster, deployment):
     client.remove(deployment.application)
     client.wait_until_gone(deployment.application, timeout_s=60)
 
-    assert deployed_applications(client.status()) == ()
+    assert deployed_applications(client.status(), {}) == ()

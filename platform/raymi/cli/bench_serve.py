@@ -78,7 +78,7 @@ def _print(speed: ServeSpeed) -> None:
         rows.append((name, f"{rate:.0f}", p99_ms, said, interval, claimed))
     print_table(
         ("server", "requests/s", "p99 ms", "Raymi is", "95% interval", "claimed"),
-        sorted(rows, key=lambda row: int(row[1])),
+        sorted(rows, key=lambda row: document["requests_per_s"][row[0]]),
     )
     if (binary := speed.binary_ratio) is not None:
         print_line(

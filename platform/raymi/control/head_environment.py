@@ -95,6 +95,34 @@ _SERVING = {
 _MOST_HAPROXY_THREADS = 4
 
 
+def serving_environment(
+    haproxy: Path, *, stats_port: int, metrics_port: int, python: Path
+) -> dict[str, str]:
+    """What makes Serve fast, and keeps its HAProxy to this cluster and this machine.
+
+    Args:
+        haproxy: A directory for HAProxy's files.
+        stats_port: For HAProxy's statistics.
+        metrics_port: For HAProxy's metrics.
+        python: The interpreter; `raymi-haproxy` is beside it.
+    """
+    return {
+        **_SERVING,
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, _MOST_HAPROXY_THREADS)),
+        # Serve opens HAProxy's statistics to everybody; this one closes them.
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(python.parent / "raymi-haproxy"),
+        # HAProxy's defaults are one path and one port for the whole machine: a second cluster would
+        # take over the first one's proxy.
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+    }
+
+
 def daemon_environment(
     state: HeadState, *, inherited: Mapping[str, str], home: Path, python: Path
 ) -> dict[str, str]:
@@ -108,22 +136,14 @@ def daemon_environment(
         python: The interpreter; `python` in a job's command means it.
     """
     kept = {name: value for name, value in inherited.items() if name not in _OF_ANOTHER_CLUSTER}
-    haproxy = state.temp_dir / "haproxy"
     environment = {
         **_TUNING,
-        **_SERVING,
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(os.cpu_count() or 1, _MOST_HAPROXY_THREADS)),
-        # Serve opens HAProxy's statistics to everybody; this one closes them.
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(python.parent / "raymi-haproxy"),
-        # HAProxy's defaults are one path and one port for the whole machine: a second cluster would
-        # take over the first one's proxy.
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(state.ports.haproxy_stats),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(state.ports.haproxy_metrics),
+        **serving_environment(
+            state.temp_dir / "haproxy",
+            stats_port=state.ports.haproxy_stats,
+            metrics_port=state.ports.haproxy_metrics,
+            python=python,
+        ),
         **kept,
         # One number for the whole machine unless given: a second cluster would have no metrics.
         "DASHBOARD_METRIC_PORT": str(state.ports.dashboard_metrics),

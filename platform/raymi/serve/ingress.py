@@ -1,9 +1,10 @@
 """A short way in: requests that reach a replica's own port go to its model at once.
 
 Serve lets a middleware be put in front of every HTTP server it starts
-(`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`). With HAProxy as ingress those servers are the replicas
-themselves, and what Serve does for each request there (two tasks, a context, five metrics) costs
-more than a small model. In any other process, such as Serve's own proxy, nothing is taken over.
+(`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`). With HAProxy as ingress those servers are the
+replicas themselves, and what Serve does for each request there (two tasks, a context, five metrics)
+costs more than a small model. In any other process, such as Serve's own proxy, nothing is taken
+over.
 """
 
 from __future__ import annotations

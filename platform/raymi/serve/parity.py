@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -54,9 +54,19 @@ def json_rows(table: pa.Table, preprocessing: Preprocessing) -> list[dict[str, A
 
 
 def fetch_predictions(
-    endpoint: str, rows: Sequence[dict[str, Any]], *, num_clients: int = 8
+    endpoint: str,
+    rows: Sequence[dict[str, Any]],
+    *,
+    headers: Mapping[str, str],
+    num_clients: int = 8,
 ) -> list[Value]:
     """Send each row as one request, several at once, so that batches form as they would.
+
+    Args:
+        endpoint: The URL of /predict.
+        rows: As JSON has them.
+        headers: Such as the one that carries the token.
+        num_clients: How many are under way at once.
 
     Raises:
         UnreachableError: A request failed or was refused.
@@ -64,6 +74,7 @@ def fetch_predictions(
     with ThreadPoolExecutor(num_clients) as pool, requests.Session() as session:
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=num_clients)
         session.mount("http://", adapter)
+        session.headers.update(headers)
         return list(pool.map(lambda row: _predict(session, endpoint, row), rows))
 
 

@@ -10,7 +10,7 @@ from raymi.errors import LimitedError, RequestError
 from raymi.serve.guard import Access, Guard, fingerprint
 from tests.unit.serve.conftest import api_of
 
-TOKEN = "s3same"
+TOKEN = "s3same"  # noqa: S105 - a test's
 WITH_TOKEN = Access(token_sha256=(fingerprint("another"), fingerprint(TOKEN)))
 
 

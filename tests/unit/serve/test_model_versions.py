@@ -1,4 +1,4 @@
-"""A replica's versions: who gets the next request, what happens while one loads, and when it fails."""
+"""A replica's versions: who gets the next request, while one loads and after one has failed."""
 
 import asyncio
 

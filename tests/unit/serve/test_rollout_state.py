@@ -54,9 +54,7 @@ def test_every_change_has_a_generation_of_its_own():
 
 
 def test_a_breach_of_a_canary_takes_the_candidate_away():
-    now = tried(
-        prepared(serving(1), version(2), RULES), canary_percent=10.0, shadow_percent=0.0
-    )
+    now = tried(prepared(serving(1), version(2), RULES), canary_percent=10.0, shadow_percent=0.0)
 
     after = in_force(now, breach_of(now, version(2)))
 
