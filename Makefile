@@ -30,11 +30,11 @@ $(BENCH_STAMP): $(STAMP)
 	@touch $(BENCH_STAMP)
 
 # Other people's servers pin other versions of what Ray needs: they have an environment of their own.
-$(PEERS_STAMP): platform/raymi/bench/serving/peers/requirements.txt constraints.txt
+$(PEERS_STAMP): platform/raymi/bench/serving_peers/requirements.txt constraints.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@grep -E '^(torch|numpy)==' constraints.txt > $(PEERS)/constraints.txt
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--constraint $(PEERS)/constraints.txt -r platform/raymi/bench/serving/peers/requirements.txt
+		--constraint $(PEERS)/constraints.txt -r platform/raymi/bench/serving_peers/requirements.txt
 	@touch $(PEERS_STAMP)
 
 bench-peers: $(PEERS_STAMP) ## Install the servers that `raymi bench serve` compares with, in .venv-peers

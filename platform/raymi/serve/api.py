@@ -28,6 +28,7 @@ from raymi.serve.body import Headers
 from raymi.serve.endpoints import Models, PredictionEndpoints, find_model
 from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
+from raymi.serve.metrics import CONTENT_TYPE
 from raymi.serve.openapi import infer_operation, path_parameters, predict_operation
 from raymi.serve.problems import from_status, problem, protocol_error, unexpected
 from raymi.serve.protocol import metadata
@@ -41,26 +42,48 @@ _NUM_FRAMES = 6
 _OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Probes of an orchestrator carry no token."""
 
-Observe = Callable[[str, int, float], None]
-"""Told the path's kind, the status and the seconds of every answer."""
+Observe = Callable[[str, str, int, float], None]
+"""Told the path, the version that answered, the status and the seconds of every answer."""
+
+Exposition = Callable[[], Awaitable[bytes]]
+"""What Prometheus is told."""
 
 Endpoint = Callable[[Headers, Receive, Mapping[str, str]], Awaitable[Reply]]
 
 
 def build_api(
-    models: Models, limits: RequestLimits, guard: Guard, *, observe: Observe | None = None
+    models: Models,
+    limits: RequestLimits,
+    guard: Guard,
+    *,
+    observe: Observe | None = None,
+    exposition: Exposition | None = None,
 ) -> ModelApi:
-    """Assemble the ASGI application."""
-    return ModelApi(models, limits, guard, observe or (lambda _path, _status, _seconds: None))
+    """Assemble the ASGI application.
+
+    Args:
+        models: The versions that are loaded.
+        limits: Of one request.
+        guard: Who may ask.
+        observe: Told of every answer.
+        exposition: What GET /metrics answers; None: there is no such page.
+    """
+    return ModelApi(models, limits, guard, observe or _ignore, exposition)
 
 
 class ModelApi:
     """An ASGI application."""
 
     def __init__(
-        self, models: Models, limits: RequestLimits, guard: Guard, observe: Observe
+        self,
+        models: Models,
+        limits: RequestLimits,
+        guard: Guard,
+        observe: Observe,
+        exposition: Exposition | None,
     ) -> None:
         self._guard = guard
+        self._exposition = exposition
         self._observe = observe
         self._models = models
         self._endpoints = endpoints = PredictionEndpoints(models, limits)
@@ -86,7 +109,7 @@ class ModelApi:
         root = scope.get("root_path", "")
         path = scope["path"].removeprefix(root) if root else scope["path"]
         short = self._short.get(path) if scope["method"] == "POST" else None
-        status = 500
+        status, version = 500, ""
         try:
             if path not in _OPEN_PATHS:
                 self._guard.admit(headers)
@@ -95,7 +118,7 @@ class ModelApi:
                 return
             endpoint, names = short
             reply = await endpoint(headers, receive, names)
-            status = reply.status
+            status, version = reply.status, reply.version
         except RaymiError as error:
             reply = _refusal(error, path)
             status = reply.status
@@ -103,14 +126,18 @@ class ModelApi:
             _tell(error, own[1])
             reply = _refusal(unexpected(), path)
         finally:
-            self._observe(path if short else "other", status, time.perf_counter() - began_s)
+            seconds = time.perf_counter() - began_s
+            self._observe(path if short else "other", version, status, seconds)
         await send_reply(reply, send, own)
 
     def _current_pages(self) -> FastAPI:
         """The pages of the version that answers: their document describes its columns."""
         served = self._models.active().served
         if self._pages is None or served != self._pages_of:
-            self._pages, self._pages_of = _pages(self._models, self._endpoints), served
+            self._pages, self._pages_of = (
+                _pages(self._models, self._endpoints, self._exposition),
+                served,
+            )
         return self._pages
 
     async def _page(
@@ -138,7 +165,9 @@ def _tell(error: Exception, request_id: bytes) -> None:
     _log.error("request %s failed: %s in %s", name, type(error).__name__, places)
 
 
-def _pages(models: Models, endpoints: PredictionEndpoints) -> FastAPI:
+def _pages(
+    models: Models, endpoints: PredictionEndpoints, exposition: Exposition | None
+) -> FastAPI:
     """Everything but the short way; that too, for its documentation and its wrong methods."""
     served = models.active().served
     signature = models.active().signature
@@ -149,6 +178,8 @@ def _pages(models: Models, endpoints: PredictionEndpoints) -> FastAPI:
         redoc_url=None,
     )
     pages = _Pages(models)
+    if exposition is not None:
+        app.add_api_route("/metrics", _as_metrics(exposition))
     app.add_api_route(
         "/predict",
         _as_page(endpoints.predict),
@@ -209,6 +240,18 @@ class _Pages:
         status = 200 if host.is_ready else 503
         document = {"name": host.served.name, "ready": host.is_ready}
         return _response(json_reply(document, status=status))
+
+
+def _as_metrics(exposition: Exposition) -> Callable[[], Awaitable[Response]]:
+    async def metrics() -> Response:
+        """Counts for Prometheus, of all replicas."""
+        return Response(await exposition(), media_type=CONTENT_TYPE)
+
+    return metrics
+
+
+def _ignore(_path: str, _version: str, _status: int, _seconds: float) -> None:
+    """Nobody counts."""
 
 
 def _as_page(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

@@ -14,7 +14,8 @@ from ray.serve.config import BackpressureConfig
 from ray.serve.schema import LoggingConfig
 
 from raymi.errors import NotFoundError, RaymiError
-from raymi.serve.identity import ServedModel
+from raymi.serve.identity import DEPLOYMENT_NAME, ServedModel
+from raymi.serve.metrics import ReplicaMetrics, RequestMetrics, exposition
 from raymi.serve.plan import plan
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.serve.rollout.report import ReplicaReport
@@ -25,8 +26,6 @@ from raymi.specs.deploy import DeploySpec
 if TYPE_CHECKING:
     from raymi.serve.api import ModelApi
     from raymi.serve.host import ModelHost
-
-DEPLOYMENT_NAME = "ModelServer"
 
 _LOOK_INTERVAL_S = 0.1
 """How often a replica looks for another rollout: a rollback is to take effect within a second."""
@@ -71,6 +70,8 @@ class ModelServer:
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._files = RolloutFiles(settings().store_dir, spec.name or model)
         self._versions = ModelVersions(model, self._load, replica=self._replica)
+        self._metrics = RequestMetrics()
+        self._application = spec.name or model
         self._versions.start(fixed or require_rollout(self._files))
         if fixed is None:
             # Serve calls this in its event loop.
@@ -89,13 +90,39 @@ class ModelServer:
                 burst=access.burst,
             )
         )
-        api = build_api(self._versions, self._request_limits, guard)
+        api = build_api(
+            self._versions,
+            self._request_limits,
+            guard,
+            observe=self._metrics.answered,
+            exposition=self._expose,
+        )
         answer_directly(api, route_prefix=self._spec.route_prefix)
         return api
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; three failures replace the replica."""
         self._versions.check()
+
+    async def _expose(self) -> bytes:
+        """What all replicas have counted: this one until now, others until they last said so."""
+        reports = await asyncio.to_thread(self._files.reports)
+        own = self._versions.report(self._metrics)
+        if own is not None:
+            reports[self._replica] = own
+        fresh_s = time.time() - _FORGOTTEN_AFTER_S
+        return exposition(
+            self._application,
+            [
+                ReplicaMetrics(
+                    replica=report.replica,
+                    active_version=report.active.version,
+                    snapshot=report.metrics,
+                )
+                for report in reports.values()
+                if report.at_s > fresh_s
+            ],
+        )
 
     def __del__(self) -> None:
         """Called by Serve when the replica is to go."""
@@ -141,7 +168,7 @@ class ModelServer:
                         # Here at once; the note is for the other replicas, and for those to come.
                         self._versions.follow(in_force(rollout, breach))
                         await asyncio.to_thread(self._files.take_back, breach)
-                report = self._versions.report()
+                report = self._versions.report(self._metrics)
                 if report is not None and is_news(report, told):
                     await asyncio.to_thread(self._files.report, report)
                     told = report

@@ -184,7 +184,8 @@ class PredictionEndpoints:
         """The answer of a version, or where it fails that of one it was to replace."""
         host.lease()
         try:
-            return await answer(host)
+            reply = await answer(host)
+            return reply._replace(version=str(host.served.version))
         except (RaymiError, asyncio.CancelledError) as error:
             if not isinstance(error, NoFiniteAnswerError):
                 raise
@@ -203,7 +204,8 @@ class PredictionEndpoints:
                      host.served.version, type(error).__name__)  # fmt: skip
         other.lease()
         try:
-            return await answer(other)
+            reply = await answer(other)
+            return reply._replace(version=str(other.served.version))
         finally:
             other.release()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,6 +42,8 @@ class ModelHost:
         self.served = served
         self.signature = bundle.signature
         self.is_ready = False
+        self.batch_sizes: Counter[int] = Counter()
+        """How many forward passes had so many rows."""
         self._leases = 0
         self._is_retired = False
         self._preprocessing = bundle.preprocessing
@@ -117,6 +120,11 @@ class ModelHost:
         if self._queue.busy_s > _STUCK_AFTER_S:
             raise RuntimeError(f"a forward pass has been running for {self._queue.busy_s:.0f} s")
 
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait for a forward pass."""
+        return self._queue.waiting_rows
+
     def lease(self) -> None:
         """Somebody has picked this version for a request."""
         self._leases += 1
@@ -140,6 +148,7 @@ class ModelHost:
 
     def _compute(self, batches: Sequence[pa.RecordBatch]) -> Sequence[Predictions]:
         table = pa.Table.from_batches(batches)
+        self.batch_sizes[table.num_rows] += 1
         if len(batches) > 1:
             table = table.combine_chunks()
         # Rows far outside of the training range may overflow; `predict` refuses their answers.

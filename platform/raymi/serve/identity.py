@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DEPLOYMENT_NAME = "ModelServer"
+"""Of the one deployment that an application has."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:

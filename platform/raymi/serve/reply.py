@@ -24,6 +24,9 @@ class Reply(NamedTuple):
     headers: tuple[Header, ...]
     """Lower-case names; without the content length."""
 
+    version: str = ""
+    """The version of the model that answered, for those who count."""
+
 
 def dump(document: Any) -> bytes:
     """JSON text. What UTF-8 cannot hold, such as half of a surrogate pair, is escaped."""

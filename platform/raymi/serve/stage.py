@@ -13,6 +13,7 @@ from raymi.errors import ConflictError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.protocol import ModelStore
 from raymi.serve.applications import ServeClient
+from raymi.serve.identity import DEPLOYMENT_NAME
 from raymi.serve.listing import endpoint
 from raymi.serve.plan import plan
 from raymi.serve.rollout import state
@@ -133,12 +134,18 @@ def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
 
 
 def _application(spec: DeploySpec, name: str) -> dict[str, Any]:
-    """The application as Serve is told of it: nothing in it changes with the model's version."""
+    """The application as Serve is told of it: nothing in it changes with the model's version.
+
+    The number of replicas is not among the arguments either: with other arguments Serve would
+    replace every replica.
+    """
+    replicas = {"name": DEPLOYMENT_NAME, "num_replicas": spec.num_replicas}
     return {
         "name": name,
         "route_prefix": spec.route_prefix,
         "import_path": IMPORT_PATH,
-        "args": spec.to_document(),
+        "args": spec.model_copy(update={"num_replicas": 1}).to_document(),
+        "deployments": [replicas],
         "runtime_env": {"env_vars": _environment()},
     }
 

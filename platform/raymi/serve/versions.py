@@ -22,6 +22,7 @@ from raymi.errors import OverloadedError, RaymiError
 from raymi.evaluate.predictor import Predictions
 from raymi.serve.endpoints import Host
 from raymi.serve.host import ModelHost
+from raymi.serve.metrics import RequestMetrics
 from raymi.serve.rollout.comparison import breach
 from raymi.serve.rollout.report import ReplicaReport, VersionReport
 from raymi.serve.rollout.state import Breach, Rollout, VersionRef
@@ -266,10 +267,14 @@ class ModelVersions:
         """Whether a version that answers everything is still watched."""
         return rollout.on_probation and trial.age_s < rollout.rules.probation_s
 
-    def report(self) -> ReplicaReport | None:
-        """What this replica does; None before it does anything."""
+    def report(self, requests: RequestMetrics) -> ReplicaReport | None:
+        """What this replica does and has counted; None before it does anything."""
         if self._active is None or self._rollout is None:
             return None
+        metrics = requests.snapshot(
+            {str(version.version): host.batch_sizes for version, host in self._hosts.items()},
+            queue_rows=sum(host.waiting_rows for host in self._hosts.values()),
+        )
         known = (
             *((version, "ready", None) for version in self._hosts),
             *((version, "loading", None) for version in self._loading),
@@ -284,6 +289,7 @@ class ModelVersions:
                 for version, condition, why in known
             ),
             comparison=self._trial.comparison() if self._trial else None,
+            metrics=metrics,
             at_s=time.time(),
         )
 

@@ -113,3 +113,16 @@ def test_forgetting_takes_back_exactly_what_was_set(head):
     forgotten = {shlex.split(line)[1] for line in shell_lines_to_forget()}
 
     assert forgotten == set(shell_variables(head))
+
+
+def test_a_cluster_of_hosts_serves_with_the_same_switches(head):
+    """What is not a path or a port of one head is the same in cluster/mi300x.env."""
+    file = Path(__file__).parents[3] / "cluster" / "mi300x.env"
+    lines = [line for line in file.read_text().splitlines() if line.startswith("RAY_SERVE_")]
+    there = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    here = environment_of(head)
+
+    for name in there.keys() - {"RAY_SERVE_HAPROXY_BINARY_PATH"}:
+        assert there[name] == here[name]
+    assert there["RAY_SERVE_HAPROXY_BINARY_PATH"].endswith("/bin/raymi-haproxy")
+    assert "RAY_SERVE_ENABLE_HA_PROXY" in there

@@ -1,6 +1,7 @@
 """A replica's versions: who gets the next request, while one loads and after one has failed."""
 
 import asyncio
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from raymi.errors import IntegrityError, OverloadedError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import Signature
 from raymi.serve.identity import ServedModel
+from raymi.serve.metrics import RequestMetrics
 from raymi.serve.rollout.state import completed, in_force, prepared, rolled_back, tried
 from raymi.serve.versions import ModelVersions
 from tests.unit.serve.rollouts import RULES, serving, version
@@ -28,6 +30,7 @@ class Host:
         self.is_ready = True
         self.is_retired = False
         self.says = says
+        self.batch_sizes, self.waiting_rows = Counter(), 0
         self.breaks = False
 
     async def predict(self, rows):
@@ -63,8 +66,11 @@ class Rack:
 
     async def settle(self):
         # Loading has a thread of its own; what it leaves is picked up by the loop.
-        while any(v.condition == "loading" for v in self.versions.report().versions):
+        while any(v.condition == "loading" for v in self.report().versions):
             await asyncio.sleep(0.001)
+
+    def report(self):
+        return self.versions.report(RequestMetrics())
 
     def answering(self):
         return self.versions.active().served.version
@@ -110,7 +116,7 @@ def test_a_replica_starts_with_the_previous_version_if_the_other_is_damaged():
     async def scenario():
         rack = Rack(refuses={2})
         rack.versions.start(completed(prepared(serving(1), version(2), RULES)))
-        return rack.answering(), rack.versions.report().of(version(2)).condition
+        return rack.answering(), rack.report().of(version(2)).condition
 
     assert run(scenario) == (1, "failed")
 
@@ -120,7 +126,7 @@ def test_a_prepared_version_is_loaded_and_gets_nothing():
         rack = Rack()
         rack.versions.start(serving(1))
         await rack.follow(prepared(serving(1), version(2), RULES))
-        report = rack.versions.report().of(version(2))
+        report = rack.report().of(version(2))
         return report.condition, {rack.versions.pick().served.version for _ in range(200)}
 
     assert run(scenario) == ("ready", {1})
@@ -131,7 +137,7 @@ def test_a_damaged_version_is_told_and_the_old_one_goes_on():
         rack = Rack(refuses={2})
         rack.versions.start(serving(1))
         await rack.follow(completed(prepared(serving(1), version(2), RULES)))
-        return rack.answering(), rack.versions.report().of(version(2)).reason
+        return rack.answering(), rack.report().of(version(2)).reason
 
     assert run(scenario) == (1, "damaged: another sha256")
 
@@ -182,7 +188,7 @@ def test_a_shadow_computes_and_is_compared_but_never_answers():
         await rack.follow(tried(now, canary_percent=0.0, shadow_percent=100.0))
         picked = {rack.versions.pick().served.version for _ in range(100)}
         await rack.request(20)
-        comparison = rack.versions.report().comparison
+        comparison = rack.report().comparison
         return picked, comparison.compared_rows, comparison.agreeing_rows
 
     assert run(scenario) == ({1}, 60, 0)

@@ -21,7 +21,7 @@ from pathlib import Path
 from raymi.bench.serving.model import MEAN, NAME, STD, BenchModel
 from raymi.errors import UnreachableError
 
-_PEERS = Path(__file__).with_name("peers")
+_PEERS = Path(__file__).parents[1] / "serving_peers"
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 30.0
 _POLL_S = 0.2

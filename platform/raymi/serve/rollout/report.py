@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from raymi.serve.metrics import MetricsSnapshot
 from raymi.serve.rollout.comparison import Comparison
 from raymi.serve.rollout.state import VersionRef
 from raymi.store.record import Record
@@ -41,6 +42,9 @@ class ReplicaReport(Record):
 
     comparison: Comparison | None = None
     """Of a version that is tried with the one that it would replace."""
+
+    metrics: MetricsSnapshot = MetricsSnapshot()
+    """What it has counted since it started."""
 
     at_s: float
     """When this was written; seconds since 1970."""
