@@ -19,7 +19,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 import raymi
@@ -29,7 +29,7 @@ from raymi.serve.endpoints import Models, PredictionEndpoints, find_model
 from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.metrics import CONTENT_TYPE
-from raymi.serve.openapi import infer_operation, path_parameters, predict_operation
+from raymi.serve.openapi import infer_operation, page, path_parameters, predict_operation
 from raymi.serve.problems import from_status, problem, protocol_error, unexpected
 from raymi.serve.protocol import metadata
 from raymi.serve.reply import Reply, json_reply, send_reply
@@ -39,6 +39,8 @@ _log = logging.getLogger("ray.serve")
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
 _NUM_FRAMES = 6
+_NO_MODEL = {"404": "Another model, or a version that is not loaded."}
+_NOT_READY = {"503": "Not loaded yet."}
 _OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Probes of an orchestrator carry no token."""
 
@@ -179,21 +181,26 @@ def _pages(
     )
     pages = _Pages(models)
     if exposition is not None:
-        app.add_api_route("/metrics", _as_metrics(exposition))
+        metrics = _as_metrics(exposition)
+        app.add_api_route(
+            "/metrics", metrics, response_class=PlainTextResponse, openapi_extra=page()
+        )
     app.add_api_route(
         "/predict",
         _as_page(endpoints.predict),
         methods=["POST"],
         openapi_extra=predict_operation(signature),
     )
-    app.add_api_route("/v2", pages.server)
+    app.add_api_route("/v2", pages.server, openapi_extra=page())
     app.add_api_route("/v2/health/live", pages.live)
-    app.add_api_route("/v2/health/ready", pages.ready)
+    app.add_api_route("/v2/health/ready", pages.ready, openapi_extra=page(_NOT_READY))
     model = "/v2/models/{name}"
     for path in (model, f"{model}/versions/{{version}}"):
-        parameters = path_parameters(path)
-        app.add_api_route(path, pages.model, openapi_extra=parameters)
-        app.add_api_route(f"{path}/ready", pages.model_ready, openapi_extra=parameters)
+        parameters = path_parameters(path, {"name": served.name, "version": str(served.version)})
+        about = {**parameters, **page(_NO_MODEL)}
+        ready = {**parameters, **page({**_NO_MODEL, **_NOT_READY})}
+        app.add_api_route(path, pages.model, openapi_extra=about)
+        app.add_api_route(f"{path}/ready", pages.model_ready, openapi_extra=ready)
         operation = {**infer_operation(signature), **parameters}
         infer = _as_page(endpoints.infer)
         app.add_api_route(f"{path}/infer", infer, methods=["POST"], openapi_extra=operation)

@@ -146,6 +146,8 @@ class ModelServer:
         host = ModelHost(bundle, served, limits)
         host.warm_up()
         host.check_golden(bundle.golden())
+        # From here on it counts what is asked of it.
+        host.batch_sizes.clear()
         return host
 
     async def _watch(self) -> None:

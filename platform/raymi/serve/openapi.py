@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from raymi.registry.signature import InputField, Signature
 from raymi.serve.columns import expectation
 from raymi.serve.rows import example_row
+
+_REFUSED = {
+    "401": "No token, or one that is not accepted.",
+    "429": "Too many requests; see the retry-after header.",
+}
 
 
 def predict_operation(signature: Signature) -> dict[str, Any]:
@@ -61,14 +68,31 @@ def infer_operation(signature: Signature) -> dict[str, Any]:
     return operation
 
 
-def path_parameters(path: str) -> dict[str, Any]:
-    """The parameters in a path such as `/v2/models/{name}`."""
+def path_parameters(path: str, served: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters in a path such as `/v2/models/{name}`, and what answers to them.
+
+    Args:
+        path: The path.
+        served: By parameter, the value that is served.
+    """
     return {
         "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {
+                "name": name,
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "example": served[name],
+            }
             for name in re.findall(r"{(\w+)}", path)
         ]
     }
+
+
+def page(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Answers of a page beside 200: those that every page may give, and its own by status."""
+    statuses = {**_REFUSED, **more}
+    return {"responses": {status: {"description": text} for status, text in statuses.items()}}
 
 
 def example_infer(signature: Signature) -> dict[str, Any]:
@@ -94,6 +118,9 @@ def _operation(schema: dict[str, Any], example: dict[str, Any], error_type: str)
             "content": {"application/json": {"schema": schema, "example": example}},
         },
         "responses": {
+            **{status: {"description": text, **wrong} for status, text in _REFUSED.items()},
+            "404": {"description": "Another model, or a version that is not loaded.", **wrong},
+            "408": {"description": "The body is late.", **wrong},
             "400": {"description": "The body is not JSON.", **wrong},
             "413": {"description": "Too many bytes or rows.", **wrong},
             "415": {"description": "The content type is not JSON.", **wrong},

@@ -142,7 +142,19 @@ def _convert(model: nn.Module, preprocessing: Preprocessing) -> Any:
     return document
 
 
+def quiet_runtime() -> Any:
+    """ONNX Runtime, imported when it is needed, and told to report to nobody.
+
+    Its builds record events about sessions and send them to Microsoft unless this is called.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 def _quantize(document: Any, directory: Path) -> Any:
+    quiet_runtime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantized = directory / "quantized.onnx"

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
-from raymi.serve.backends.onnx_model import INPUTS, OUTPUT
+from raymi.serve.backends.onnx_model import INPUTS, OUTPUT, quiet_runtime
 from raymi.specs.backend import BackendName, ServingPrecision
 
 _ERRORS_ONLY = 3
@@ -20,6 +19,7 @@ class OnnxBackend:
     """One session over one converted file."""
 
     def __init__(self, path: Path, precision: ServingPrecision, *, num_threads: int) -> None:
+        onnxruntime = quiet_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
