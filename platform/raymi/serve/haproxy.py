@@ -6,8 +6,8 @@ names. That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes 
 - Statistics and metrics, which Serve opens to everybody, listen on the loopback interface.
 - No log line for each request; nobody listens to them by default.
 - Where HAProxy itself gives up, it says 503 and when to retry, not `500 Internal Server Error`.
-- A replica gets no more requests at once than it could finish in time, and few may wait for it:
-  HAProxy refuses the rest, at a fraction of what it costs a replica.
+- A replica gets a bounded number of requests at once, and few may wait for it: HAProxy refuses the
+  rest at once, at a fraction of what that would cost a replica.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ import re
 import sys
 from pathlib import Path
 
-_MAX_PER_REPLICA = 1024
-_MAX_WAITING_PER_REPLICA = 256
+_MAX_PER_REPLICA = 512
+_MAX_WAITING_PER_REPLICA = 128
+_MAX_HELD = 2048
+"""Requests that wait for a replica to start, where none is up."""
+
 _QUEUE_TIMEOUT = "30s"
 _RETRIES_WITH_ONE = 100
-_REFUSAL_FILE = "503.http"
+_REFUSAL_FILE, _REFUSAL_BODY_FILE = "503.http", "503.json"
 _MARK = "# Rewritten by raymi-haproxy.\n"
 
 REFUSAL_BODY = (
@@ -51,6 +54,7 @@ def main() -> None:
         config = Path(arguments[arguments.index("-f") + 1])
         refusal = config.with_name(_REFUSAL_FILE)
         refusal.write_bytes(REFUSAL)
+        refusal.with_name(_REFUSAL_BODY_FILE).write_bytes(REFUSAL_BODY)
         config.write_text(rewrite(config.read_text(), refusal=refusal))
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
@@ -66,8 +70,19 @@ def rewrite(config: str, *, refusal: Path) -> str:
     if _MARK in config:
         return config
     head, *backends = re.split(r"(?m)^(?=backend )", config)
-    text = "".join([head, *map(_retry_more_with_one, backends)])
+    bounded = [_bound_queue(backend, refusal) for backend in backends]
+    text = "".join([head, *map(_retry_more_with_one, bounded)])
     return _MARK + "".join(_rewrite_line(line, refusal) for line in text.splitlines(keepends=True))
+
+
+def _bound_queue(backend: str, refusal: Path) -> str:
+    """Refuse what would wait too long. A server's own `maxqueue` is for sticky sessions only."""
+    body = refusal.with_name(_REFUSAL_BODY_FILE)
+    rule = (
+        "http-request return status 503 content-type application/problem+json "
+        f"file {body} hdr retry-after 1 if {{ avg_queue gt {_MAX_WAITING_PER_REPLICA} }}"
+    )
+    return re.sub(r"(?m)^( +)http-reuse .*\n", rf"\g<0>\g<1>{rule}\n", backend)
 
 
 def _retry_more_with_one(backend: str) -> str:
@@ -96,7 +111,8 @@ def _rewrite_line(line: str, refusal: Path) -> str:
         case ["timeout", "connect", _]:
             return f"{line}    timeout queue {_QUEUE_TIMEOUT}\n"
         case ["default-server", *_]:
-            limits = f"maxconn {_MAX_PER_REPLICA} maxqueue {_MAX_WAITING_PER_REPLICA}"
-            return line.rstrip("\n") + f" {limits}\n"
+            return line.rstrip("\n") + f" maxconn {_MAX_PER_REPLICA}\n"
+        case ["server", *_, "backup"]:
+            return line.rstrip("\n") + f" maxconn {_MAX_HELD}\n"
         case _:
             return line
