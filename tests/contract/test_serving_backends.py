@@ -211,14 +211,18 @@ def test_a_predictor_predicts_with_it(opened, backend, precision, network):
 
 
 @pytest.mark.parametrize(("backend", "precision"), HERE)
-def test_another_thread_than_the_one_that_opened_it_gets_the_same_bits(opened, backend, precision):
+def test_another_thread_than_the_one_that_opened_it_gets_the_same_answers(
+    opened, backend, precision
+):
     bundle, opened_backend = opened("mlp", backend, precision)
     inputs = bundle.preprocessing.prepare(rows(bundle.preprocessing, 7))
 
     with ThreadPoolExecutor(1) as thread:
         elsewhere = thread.submit(opened_backend.run, inputs).result()
 
-    assert elsewhere.tobytes() == opened_backend.run(inputs).tobytes()
+    # Not to the bit: compiled code may add in another order where memory lies differently.
+    difference = np.abs(elsewhere - opened_backend.run(inputs)).max()
+    assert difference <= LARGEST_ERROR[precision]
 
 
 @pytest.mark.parametrize(("backend", "precision"), HERE)

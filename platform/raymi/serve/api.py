@@ -12,7 +12,7 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 import raymi
 from raymi.errors import RaymiError
 from raymi.serve.body import Headers
-from raymi.serve.endpoints import Models, PredictionEndpoints, find_model
+from raymi.serve.endpoints import Endpoint, Models, PredictionEndpoints, find_model
 from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.metrics import CONTENT_TYPE
@@ -49,8 +49,6 @@ Observe = Callable[[str, str, int, float], None]
 
 Exposition = Callable[[], Awaitable[bytes]]
 """What Prometheus is told."""
-
-Endpoint = Callable[[Headers, Receive, Mapping[str, str]], Awaitable[Reply]]
 
 
 def build_api(

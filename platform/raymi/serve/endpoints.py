@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from starlette.types import Receive
 
-from raymi.errors import RaymiError, RequestError
+from raymi.errors import OverloadedError, RaymiError, RequestError
 from raymi.evaluate.predictor import Predictions
 from raymi.registry.signature import Signature
 from raymi.serve.answers import as_rows, as_tensors
@@ -24,6 +24,10 @@ from raymi.serve.reply import Reply, json_reply, tensors_reply
 from raymi.serve.rows import parse_predict
 
 _ARROW = CONTENT_TYPE.encode()
+
+_MOST_DIGITS = 19
+_UNKNOWN_BYTES = 1 << 20
+"""What a body counts as that does not say how long it is."""
 
 _log = logging.getLogger("ray.serve")
 
@@ -101,6 +105,7 @@ def find_model(models: Models, path: Mapping[str, str]) -> Host:
 
 
 Answer = Callable[[Host], Awaitable[Reply]]
+Endpoint = Callable[[Headers, Receive, Mapping[str, str]], Awaitable[Reply]]
 
 
 class PredictionEndpoints:
@@ -110,9 +115,40 @@ class PredictionEndpoints:
         """Answer for these models."""
         self._models = models
         self._limits = limits
+        self._bytes_at_once = 0
 
-    async def predict(self, headers: Headers, receive: Receive, _path: Mapping[str, str]) -> Reply:
+    async def predict(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
         """Predict rows of plain values."""
+        return await self._bounded(self._predict_rows, headers, receive, path)
+
+    async def infer(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
+        """Predict tensors (Open Inference Protocol)."""
+        return await self._bounded(self._infer, headers, receive, path)
+
+    async def _bounded(
+        self, endpoint: Endpoint, headers: Headers, receive: Receive, path: Mapping[str, str]
+    ) -> Reply:
+        """Take a request on if all those that are here leave room for its body."""
+        limits = self._limits
+        announced = headers.get(b"content-length", b"")
+        is_known = announced.isdigit() and len(announced) < _MOST_DIGITS
+        size = min(int(announced), limits.max_request_bytes) if is_known else _UNKNOWN_BYTES
+        if self._bytes_at_once + size > limits.max_bytes_at_once and self._bytes_at_once:
+            raise OverloadedError(
+                "the model is busy",
+                why=f"{self._bytes_at_once} bytes of requests are being answered already",
+                fix="repeat the request in a second, or deploy more replicas",
+                retry_after_s=1,
+            )
+        self._bytes_at_once += size
+        try:
+            return await endpoint(headers, receive, path)
+        finally:
+            self._bytes_at_once -= size
+
+    async def _predict_rows(
+        self, headers: Headers, receive: Receive, _path: Mapping[str, str]
+    ) -> Reply:
         host, limits = self._models.pick(), self._limits
         host.require_room()
         if headers.get(b"content-type", b"").startswith(_ARROW):
@@ -160,8 +196,7 @@ class PredictionEndpoints:
 
         return await self._from(host, answer)
 
-    async def infer(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
-        """Predict tensors (Open Inference Protocol)."""
+    async def _infer(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
         host, limits = self._pick(path), self._limits
         host.require_room()
         body, behind = await read_tensors(

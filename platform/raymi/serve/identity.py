@@ -38,5 +38,8 @@ class RequestLimits:
     max_rows: int
     """Most rows; beyond it the answer is 413."""
 
+    max_bytes_at_once: int = 256 * 1024 * 1024
+    """Of all bodies that are being read, parsed or predicted; beyond it the answer is 503."""
+
     timeout_s: float = 30.0
     """How long its body may take to arrive (408), and how long it may wait for its turn (503)."""

@@ -16,6 +16,9 @@ from raymi.specs.yaml_text import parse
 
 _LEAST_ONGOING_REQUESTS = 64
 
+_MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
+"""Of request bodies in one replica. Parsed JSON takes about ten times its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServingPlan:
@@ -63,6 +66,7 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
         request=RequestLimits(
             max_request_bytes=spec.max_request_bytes,
             max_rows=spec.max_rows_per_request,
+            max_bytes_at_once=max(_MOST_BYTES_AT_ONCE, spec.max_request_bytes),
             timeout_s=spec.request_timeout_s,
         ),
         max_ongoing_requests=ongoing,

@@ -1,14 +1,18 @@
 """An endpoint lets in who has a token, and not more often than it may."""
 
+import asyncio
 import json
 import logging
 
 import pytest
 from starlette.testclient import TestClient
 
-from raymi.errors import LimitedError, RequestError
+from raymi.errors import LimitedError, OverloadedError, RequestError
+from raymi.serve.endpoints import PredictionEndpoints
 from raymi.serve.guard import Access, Guard, fingerprint
+from raymi.serve.identity import RequestLimits
 from tests.unit.serve.conftest import api_of
+from tests.unit.serve.one_version import OneVersion
 
 TOKEN = "s3same"  # noqa: S105 - a test's
 WITH_TOKEN = Access(token_sha256=(fingerprint("another"), fingerprint(TOKEN)))
@@ -122,6 +126,30 @@ def test_a_fault_is_logged_by_its_place_and_without_what_was_sent(client, host, 
     assert "RuntimeError" in text
     assert "secret of the house" not in text
     assert json.dumps(good_row["pixels"]) not in text
+
+
+def test_a_replica_takes_on_no_more_bytes_than_it_may(host, good_row):
+    """Two bodies at once are too many for this one; one is not, whatever its size."""
+    limits = RequestLimits(max_request_bytes=10_000, max_rows=20, max_bytes_at_once=100)
+    endpoints = PredictionEndpoints(OneVersion(host), limits)
+    body = json.dumps({"rows": [good_row]}).encode()
+    headers = {b"content-length": str(len(body)).encode()}
+    waiting = asyncio.Event()
+
+    async def late():
+        await waiting.wait()
+        return {"type": "http.request", "body": body}
+
+    async def scenario():
+        first = asyncio.ensure_future(endpoints.predict(headers, late, {}))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            await endpoints.predict(headers, late, {})
+        waiting.set()
+        answers = [await first, await endpoints.predict(headers, late, {})]
+        return [answer.status for answer in answers]
+
+    assert asyncio.run(scenario()) == [200, 200]
 
 
 def test_a_full_replica_refuses_before_it_reads(client, host):
