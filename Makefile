@@ -55,14 +55,14 @@ check: $(STAMP) ## Lint, format, types, layers and the shape of the tree
 	@$(BIN)/pytest -q tests/architecture
 
 test: check ## Check, then all tests but the drills
-	@$(BIN)/pytest tests/unit tests/contract tests/docs
+	@$(BIN)/pytest -m 'not drill' --durations=10 tests/unit tests/contract tests/docs
 	@$(BIN)/pytest -m 'not drill' --durations=15 tests/integration tests/e2e
 
-drills: $(STAMP) ## The failures that `make test` leaves out: full disk, lost storage, out of memory, signals
-	@$(BIN)/pytest -m drill tests/integration
+drills: $(STAMP) ## What `make test` leaves out: full disk, lost storage, out of memory, signals, compiled networks
+	@$(BIN)/pytest -m drill tests/contract tests/integration
 
 test-unit: $(STAMP) ## The fast tiers only: no Ray, seconds
-	@$(BIN)/pytest tests/unit tests/contract tests/architecture tests/docs
+	@$(BIN)/pytest -m 'not drill' tests/unit tests/contract tests/architecture tests/docs
 
 test-ray: $(STAMP) ## The tiers that start Ray: integration and end to end
 	@$(BIN)/pytest -m 'not drill' tests/integration tests/e2e

@@ -74,7 +74,14 @@ NETWORKS = {
 }
 
 CASES = [
-    pytest.param(backend, precision, network, id=f"{backend}-{precision}-{network}")
+    pytest.param(
+        backend,
+        precision,
+        network,
+        id=f"{backend}-{precision}-{network}",
+        # Each compiles for seconds; `make drills` runs them.
+        marks=[pytest.mark.drill] if backend in COMPILED and network != "mlp" else [],
+    )
     for backend, precision in HERE
     for network in NETWORKS
     # A compilation takes seconds: in other precisions than fp32 one network stands for all.
@@ -211,9 +218,7 @@ def test_a_predictor_predicts_with_it(opened, backend, precision, network):
 
 
 @pytest.mark.parametrize(("backend", "precision"), HERE)
-def test_another_thread_than_the_one_that_opened_it_gets_the_same_answers(
-    opened, backend, precision
-):
+def test_another_thread_than_the_one_that_opened_it_gets_the_same(opened, backend, precision):
     bundle, opened_backend = opened("mlp", backend, precision)
     inputs = bundle.preprocessing.prepare(rows(bundle.preprocessing, 7))
 

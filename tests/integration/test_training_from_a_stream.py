@@ -13,7 +13,7 @@ from raymi.train.launcher import SingleProcessLauncher
 from raymi.train.loop import train_worker
 from raymi.train.planning import make_plan
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.drill, pytest.mark.timeout(240)]
 
 CHANGES = (
     "rows.source=stream",

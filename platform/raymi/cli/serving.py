@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from raymi.specs.deploy import DeploySpec
 
 _SERVE_PORT = 8000
+_LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 180.0
 
 Set = Annotated[
@@ -46,6 +47,9 @@ def deploy(
     port: Annotated[
         int | None, typer.Option(help="HTTP port, if this is the cluster's first deployment.")
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="Interface, if it is the first; 0.0.0.0 for more hosts than one.")
+    ] = _LOOPBACK,
     canary: Annotated[
         float, typer.Option(min=0.0, max=100.0, help="Percent of requests it answers, on trial.")
     ] = 0.0,
@@ -73,7 +77,7 @@ def deploy(
         spec,
         client=cluster.client,
         store=open_store(),
-        http_options={"host": "127.0.0.1", "port": port or cluster.serve_port},
+        http_options={"host": host, "port": port or cluster.serve_port},
         share=Share(canary_percent=canary, shadow_percent=shadow),
         timeout_s=timeout,
     )

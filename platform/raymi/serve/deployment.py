@@ -73,6 +73,7 @@ class ModelServer:
         self._metrics = RequestMetrics()
         self._application = spec.name or model
         self._versions.start(fixed or require_rollout(self._files))
+        self._watching: asyncio.Task[None] | None = None
         if fixed is None:
             # Serve calls this in its event loop.
             self._watching = asyncio.get_running_loop().create_task(self._watch())
@@ -103,6 +104,8 @@ class ModelServer:
     def check_health(self) -> None:
         """Called by Serve every few seconds; three failures replace the replica."""
         self._versions.check()
+        if self._watching is not None and self._watching.done():
+            raise RuntimeError("this replica does not follow its rollout any more")
 
     async def _expose(self) -> bytes:
         """What all replicas have counted: this one until now, others until they last said so."""

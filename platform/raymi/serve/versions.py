@@ -181,12 +181,16 @@ class ModelVersions:
         return next((h for v, h in self._hosts.items() if str(v.version) == number), None)
 
     def instead_of(self, host: Host) -> Host | None:
-        """A version that can answer where another one failed."""
-        trial = self._trial
-        if trial is None:
+        """A version that can answer where another one failed.
+
+        Only the one that was trusted before stands in, for one that is new. What was taken back
+        never answers again in another's place.
+        """
+        trial, rollout = self._trial, self._rollout
+        if trial is None or rollout is None or self._hosts.get(trial.trial) is not host:
             return None
-        is_trial = self._hosts.get(trial.trial) is host
-        return self._hosts.get(trial.baseline) if is_trial else None
+        is_new = trial.trial == rollout.candidate or rollout.on_probation
+        return self._hosts.get(trial.baseline) if is_new else None
 
     def answered(
         self, host: Host, rows: pa.RecordBatch, predictions: Predictions, seconds: float

@@ -224,6 +224,18 @@ def test_a_version_that_was_gone_back_to_is_not_taken_back():
     assert run(scenario) is None
 
 
+def test_a_version_that_was_taken_back_stands_in_for_nobody():
+    async def scenario():
+        rack = Rack()
+        rack.versions.start(serving(1))
+        deployed = completed(prepared(serving(1), version(2), RULES))
+        await rack.follow(deployed)
+        rack.versions.follow(rolled_back(deployed, "wrong answers"))
+        return [rack.versions.instead_of(host) for host in rack.hosts.values()]
+
+    assert run(scenario) == [None, None]
+
+
 def test_another_version_stands_in_for_the_one_on_trial_only():
     async def scenario():
         rack = Rack()

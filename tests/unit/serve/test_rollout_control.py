@@ -2,7 +2,7 @@
 
 import pytest
 
-from raymi.errors import ConflictError, DeploymentError, NotFoundError
+from raymi.errors import ConflictError, DeploymentError, NotFoundError, RaymiError
 from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles, served_references
 from raymi.serve.rollout.state import Breach
@@ -164,6 +164,18 @@ def test_what_answers_everywhere_is_listed(tmp_path):
     RolloutFiles(tmp_path, "other").write(serving(7))
 
     assert served_references(tmp_path) == {"digits": "digits@2", "other": "digits@7"}
+
+
+def test_what_cannot_be_written_changes_nothing(tmp_path):
+    desk = Desk(tmp_path)
+    history = desk.files.directory / "history.jsonl"
+    history.unlink()
+    history.mkdir()
+
+    with pytest.raises(RaymiError, match="cannot be written"):
+        desk.deploy(2)
+
+    assert desk.files.read() == serving(1)
 
 
 def test_of_two_replicas_that_take_a_version_back_the_first_is_remembered(tmp_path):

@@ -4,7 +4,7 @@
       rollout.json           what every replica should do; replaced in one step
       breach.json            the version that a replica has taken back, and why
       replicas/<id>.json     what a replica does, and how its versions compare
-      history.jsonl          every rollout that was in force
+      history.jsonl          every rollout that was asked for
 
 Replicas look at the first two several times a second. Serve's own way to change a running replica,
 `reconfigure`, takes it out of routing for as long as it lasts, and with one replica that is all.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from raymi.errors import IntegrityError
+from raymi.errors import IntegrityError, RaymiError
 from raymi.serve.rollout.report import ReplicaReport
 from raymi.serve.rollout.state import Breach, Rollout, in_force
 
@@ -40,12 +40,24 @@ class RolloutFiles:
         self.directory = store_dir / _ROOT / application
 
     def write(self, rollout: Rollout) -> None:
-        """Put a rollout in force."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        rollout.save(self.directory / _ROLLOUT)
+        """Put a rollout in force.
+
+        Raises:
+            RaymiError: It cannot be written; the one before stays in force.
+        """
         event = {"at": datetime.now(UTC).isoformat(), **rollout.model_dump(mode="json")}
-        with (self.directory / _HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(event) + "\n")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with (self.directory / _HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+            rollout.save(self.directory / _ROLLOUT)
+        except OSError as error:
+            raise RaymiError(
+                f"{self.directory}: the rollout cannot be written",
+                why=error.strerror or str(error),
+                fix="make room, or give yourself the right to write there; "
+                "what answers now goes on",
+            ) from error
 
     def read(self) -> Rollout | None:
         """The rollout in force, after what a replica may have taken back; None: not deployed.
