@@ -8,7 +8,7 @@ from pathlib import Path
 from raymi.data.library import open_dataset
 from raymi.evaluate.result import Evaluation
 from raymi.registry.actor import current_user
-from raymi.registry.bundle import serving_hints, write_bundle
+from raymi.registry.bundle import ServingHints, serving_hints, write_bundle
 from raymi.registry.protocol import ModelStore
 from raymi.registry.signature import derive_signature
 from raymi.registry.version import ModelSummary, ModelVersion
@@ -47,15 +47,7 @@ def run(
     )
     signature = derive_signature(result.preprocessing, dataset)
     hints = serving_hints(result, batch_sizes)
-    summary = ModelSummary(
-        run_id=result.run_id,
-        metrics=evaluation.metrics,
-        primary_metric=evaluation.primary_metric,
-        interval=evaluation.interval,
-        precision=hints.precision,
-        micro_batch_size=hints.max_batch_size,
-        dataset=result.dataset,
-    )
+    summary = summarise(result, evaluation, hints)
 
     def write(directory: Path) -> None:
         write_bundle(
@@ -68,3 +60,16 @@ def run(
         )
 
     return store.register(result.spec["name"], summary, write, by=current_user())
+
+
+def summarise(result: TrainResult, evaluation: Evaluation, hints: ServingHints) -> ModelSummary:
+    """What a listing will show of a version."""
+    return ModelSummary(
+        run_id=result.run_id,
+        metrics=evaluation.metrics,
+        primary_metric=evaluation.primary_metric,
+        interval=evaluation.interval,
+        precision=hints.precision,
+        micro_batch_size=hints.max_batch_size,
+        dataset=result.dataset,
+    )

@@ -142,11 +142,6 @@ class ModelVersions:
 
     # Requests
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether any version answers."""
-        return self._active is not None
-
     def active(self) -> ModelHost:
         """The version that answers, but for a share that another one may have.
 

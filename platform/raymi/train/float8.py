@@ -87,18 +87,13 @@ def as_fnuz(stored: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
     return bits.view(torch.float8_e4m3fnuz), scale * 2.0
 
 
-def convert_to_float8(model: nn.Module, accelerator: Accelerator, *, emulate: bool) -> nn.Module:
-    """Make the inner linear layers multiply in fp8, forward and backward, in place.
-
-    One scale per tensor, from its current values; weights stay fp32 and keep their names. The
-    first and last layers with weights, and sizes that the instructions do not take, are left
-    alone. Activations are scaled by micro-batch and worker: unlike in other precisions, how a
-    global batch is cut changes the result by a rounding error. `emulate` computes the same
-    numbers in fp32, on any device.
+def require_float8(
+    model: nn.Module, accelerator: Accelerator
+) -> tuple[Float8Format, frozenset[str]]:
+    """The accelerator's format, and the names of the layers that can be converted.
 
     Raises:
-        CapabilityError: The accelerator has no fp8, torchao is not installed, or no layer can be
-            converted.
+        CapabilityError: It has no fp8, or no layer has the sizes it takes.
     """
     if accelerator.float8 is None:
         raise CapabilityError(
@@ -114,6 +109,23 @@ def convert_to_float8(model: nn.Module, accelerator: Accelerator, *, emulate: bo
             f"{SIZE_MULTIPLE}",
             fix="use bf16, or more and wider hidden layers",
         )
+    return accelerator.float8, chosen
+
+
+def convert_to_float8(model: nn.Module, accelerator: Accelerator, *, emulate: bool) -> nn.Module:
+    """Make the inner linear layers multiply in fp8, forward and backward, in place.
+
+    One scale per tensor, from its current values; weights stay fp32 and keep their names. The
+    first and last layers with weights, and sizes that the instructions do not take, are left
+    alone. Activations are scaled by micro-batch and worker: unlike in other precisions, how a
+    global batch is cut changes the result by a rounding error. `emulate` computes the same
+    numbers in fp32, on any device.
+
+    Raises:
+        CapabilityError: The accelerator has no fp8, torchao is not installed, or no layer can be
+            converted.
+    """
+    number_format, chosen = require_float8(model, accelerator)
     try:
         with _quiet("torchao", "torch.utils._pytree"):
             from torchao.float8 import convert_to_float8_training
@@ -126,7 +138,7 @@ def convert_to_float8(model: nn.Module, accelerator: Accelerator, *, emulate: bo
     converted: nn.Module = convert_to_float8_training(
         model,
         module_filter_fn=lambda _, name: name in chosen,
-        config=_config(accelerator.float8, emulate=emulate),
+        config=_config(number_format, emulate=emulate),
     )
     return converted
 

@@ -26,8 +26,8 @@ from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
 from raymi.registry.bundle import serving_hints, write_bundle
 from raymi.registry.signature import InputField, OutputField, Signature
+from raymi.registry.stage import summarise
 from raymi.registry.store import open_store
-from raymi.registry.version import ModelSummary
 from raymi.specs.precision import Precision
 from raymi.train.result import Provenance, TrainResult
 
@@ -72,15 +72,7 @@ def make_model(home: Path, hidden: tuple[int, ...]) -> BenchModel:
     result = _result(architecture)
     evaluation = _evaluate(network)
     hints = serving_hints(result)
-    summary = ModelSummary(
-        run_id=result.run_id,
-        metrics=evaluation.metrics,
-        primary_metric=evaluation.primary_metric,
-        interval=evaluation.interval,
-        precision=hints.precision,
-        micro_batch_size=hints.max_batch_size,
-        dataset=result.dataset,
-    )
+    summary = summarise(result, evaluation, hints)
     with _at_home(home):
         open_store().register(
             NAME,

@@ -9,8 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from raymi.accelerators.catalog import Accelerator
-from raymi.errors import CapabilityError
-from raymi.train.float8 import E4M3, SIZE_MULTIPLE, convertible_layers
+from raymi.train.float8 import E4M3, require_float8
 
 
 def quantize_layers(model: nn.Module, accelerator: Accelerator) -> None:
@@ -19,20 +18,7 @@ def quantize_layers(model: nn.Module, accelerator: Accelerator) -> None:
     Raises:
         CapabilityError: The accelerator has no fp8, or no layer has the sizes it takes.
     """
-    if accelerator.float8 is None:
-        raise CapabilityError(
-            f"precision: fp8 cannot be used on {accelerator.name}",
-            why="it has no fp8 matrix instructions",
-            fix="use bf16",
-        )
-    chosen = convertible_layers(model)
-    if not chosen:
-        raise CapabilityError(
-            "precision: fp8 would change nothing in this network",
-            why="no linear layer between the first and the last has sizes that are multiples of "
-            f"{SIZE_MULTIPLE}",
-            fix="use bf16",
-        )
+    number_format, chosen = require_float8(model, accelerator)
     from torchao.quantization import (
         Float8DynamicActivationFloat8WeightConfig,
         PerRow,
@@ -40,7 +26,7 @@ def quantize_layers(model: nn.Module, accelerator: Accelerator) -> None:
     )
 
     # The format is said and not left to torchao, which looks at the machine.
-    e4m3 = E4M3[accelerator.float8]
+    e4m3 = E4M3[number_format]
     quantize_(
         model,
         Float8DynamicActivationFloat8WeightConfig(
