@@ -24,6 +24,8 @@ from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
 
 if TYPE_CHECKING:
+    from raymi.evaluate.predictor import Predictor
+    from raymi.registry.bundle import Bundle
     from raymi.serve.api import ModelApi
     from raymi.serve.host import ModelHost
 
@@ -146,12 +148,33 @@ class ModelServer:
             precision=version.precision,
             max_batch_size=limits.max_batch_size,
         )
-        host = ModelHost(bundle, served, limits)
+        host = ModelHost(bundle, served, limits, predictor=self._predictor(bundle))
         host.warm_up()
-        host.check_golden(bundle.golden())
+        host.check_golden(bundle.golden(), self._spec.precision)
         # From here on it counts what is asked of it.
         host.batch_sizes.clear()
         return host
+
+    def _predictor(self, bundle: Bundle) -> Predictor | None:
+        """The network as the spec asks for it; None: as it was evaluated."""
+        from raymi.evaluate.network import default_device
+        from raymi.evaluate.predictor import Predictor
+        from raymi.serve.backends.catalog import open_backend
+        from raymi.serve.tuning.ways import served_precision
+        from raymi.specs.backend import BackendName
+
+        spec = self._spec
+        if spec.backend is BackendName.EAGER and spec.precision is None:
+            return None
+        backend = open_backend(
+            bundle,
+            spec.backend,
+            spec.precision or served_precision(bundle.precision),
+            num_threads=plan(spec, swept_batch_size=1).num_threads,
+            device=default_device(),
+            cache_dir=settings().store_dir / "converted",
+        )
+        return Predictor(backend, bundle.preprocessing)
 
     async def _watch(self) -> None:
         """Follow the rollout, judge what is tried, and say how it goes; until the process ends."""

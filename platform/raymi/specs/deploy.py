@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.base import Spec
 from raymi.specs.data import Name
 
@@ -80,6 +81,12 @@ class DeploySpec(Spec):
 
     route_prefix: str = Field(default="/", pattern=r"^/[A-Za-z0-9/_-]*$")
     """Where under the server the application answers."""
+
+    backend: BackendName = BackendName.EAGER
+    """Who executes the network; the others compile or convert it when a replica starts."""
+
+    precision: ServingPrecision | None = None
+    """Arithmetic of the forward pass; unset: as the model was evaluated."""
 
     num_replicas: PositiveInt = 1
     """Copies of the model."""
