@@ -121,7 +121,7 @@ def _write(directory: Path, receipt: TuningReceipt, output: Path | None) -> Path
         candidate = evidence.candidates[winner]
         # The version that was measured: an alias may stand for another one by then.
         spec = deploy_spec(evidence.model, evidence.ways[candidate.way], candidate)
-        text = dump(spec.model_dump(mode="json", exclude_defaults=True) | {"kind": "deploy"})
+        text = dump({"kind": "deploy", **spec.model_dump(mode="json", exclude_defaults=True)})
         path = output or directory / _DEPLOY_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
@@ -157,7 +157,8 @@ def _document(directory: Path, receipt: TuningReceipt, deploy_file: Path | None)
     }
 
 
-def _print(receipt: TuningReceipt, directory: Path, deploy_file: Path | None) -> None:
+def print_decision(receipt: TuningReceipt) -> None:
+    """Ways to compute, what was put under load, what was not, and the sentence."""
     from raymi.serve.tuning.view import (
         LOAD_COLUMNS,
         WAY_COLUMNS,
@@ -167,7 +168,6 @@ def _print(receipt: TuningReceipt, directory: Path, deploy_file: Path | None) ->
     )
 
     evidence, decision = receipt.evidence, receipt.decision
-    print_line()
     print_table(WAY_COLUMNS, way_rows(evidence, decision))
     if rows := load_rows(evidence, decision):
         print_line()
@@ -179,6 +179,11 @@ def _print(receipt: TuningReceipt, directory: Path, deploy_file: Path | None) ->
         print_line(line)
     print_line()
     print_line(decision.sentence)
+
+
+def _print(receipt: TuningReceipt, directory: Path, deploy_file: Path | None) -> None:
+    print_line()
+    print_decision(receipt)
     print_line(f"everything is in {directory} ({_PAGE_FILE}, receipt.json)")
     if deploy_file is not None:
         print_line(f"next: raymi deploy {deploy_file}")

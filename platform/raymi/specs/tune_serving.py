@@ -81,8 +81,9 @@ class ServingMeasurement(Spec):
     repeats: int = Field(default=3, ge=1, le=20)
     """Times that each is deployed anew and measured, in turns."""
 
-    duration_s: PositiveFloat = 10.0
-    """Length of one load."""
+    duration_s: PositiveFloat | None = None
+    """Length of one load; unset: 10 to 60 s, until all loads of a configuration together have 2,000
+    requests. Of fewer, even a good p99 has no upper limit."""
 
     service_rounds: int = Field(default=5, ge=2, le=100)
     """Turns in which forward passes are timed."""

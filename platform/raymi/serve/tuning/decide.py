@@ -74,7 +74,7 @@ def _standing(
     if p99 is None:
         if (failure := evidence.undeployed.get(index)) is not None:
             return Standing(status=Status.FAILED, why=failure, **known)
-        why = evidence.stopped_by or "others were more promising"
+        why = evidence.stopped_by or _why_unmeasured(evidence, index)
         return Standing(status=Status.NOT_DEPLOYED, why=why, **known)
     runs = runs_of(evidence, index)
     times = [time for run in runs for time in run.latencies_ms]
@@ -92,6 +92,16 @@ def _standing(
         good_per_s=sum(len(run.latencies_ms) for run in runs) / sum(r.duration_s for r in runs),
         **known,
     )
+
+
+def _why_unmeasured(evidence: Evidence, index: int) -> str:
+    own = evidence.candidates[index].num_cpus
+    tried = [evidence.candidates[run.candidate].num_cpus for run in evidence.runs]
+    if not tried:
+        return "nothing was put under load"
+    if max(tried) < own:
+        return "a cheaper one was enough"
+    return "others of its price were more promising"
 
 
 def _judge_p99(spec: TuneServingSpec, p99: P99, runs: list[LoadRun]) -> tuple[Status, str]:

@@ -86,7 +86,7 @@ def judge(evidence: Evidence, gate: ServingGate) -> tuple[GateVerdict, ...]:
     verdicts = []
     for way, found in sorted(outputs.items()):
         if way == 0:
-            verdicts.append(_verdict(evidence, found, GateOutcome.REFERENCE, "the reference"))
+            verdicts.append(_verdict(evidence, found, GateOutcome.REFERENCE, "as it was evaluated"))
         elif _must_be_same(evidence, way):
             verdicts.append(_judge_same(evidence, found))
         elif way in compared:

@@ -60,15 +60,6 @@ class TuningReceipt(Record):
             ) from error
 
 
-def is_tuning_receipt(path: Path) -> bool:
-    """Whether a file says that it is one; nothing else about it is checked."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return False
-    return isinstance(document, dict) and document.get("kind") == "tune_serving"
-
-
 def seal(evidence: Evidence, *, created_at: datetime) -> TuningReceipt:
     """Decide, and put down both in a receipt.
 

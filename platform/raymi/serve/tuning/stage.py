@@ -53,6 +53,10 @@ RECEIPT_FILE = "receipt.json"
 _LOG_FILE = "workbench.log"
 _NUM_BODIES = 200
 _FORECAST_REQUESTS = 4000
+_FEWEST_REQUESTS = 2000
+_LOAD_S = (10.0, 60.0)
+_CPU_TRIES = 20
+_CPU_WAIT_S = 0.5
 _HOPELESS = 0.5
 """A way whose best configuration carries less than this share of what arrives, at the first
 glance, is not timed further."""
@@ -100,14 +104,14 @@ def run(
         RaymiError: The model does not answer as it was evaluated.
     """
     version = store.resolve(spec.model)
-    spec = spec.model_copy(update={"model": version.reference})
+    spec = _settled(spec, version)
     directory = settings().store_dir / TUNINGS / new_run_id(version.name)
     directory.mkdir(parents=True)
     write_atomically(directory / SPEC_FILE, resolved_yaml(spec))
     bundle = load_bundle(Path(version.path), fingerprint=version.fingerprint)
     log = EventLog(directory / EVENTS_FILE)
     work = _Work(spec, version, bundle, directory, log, say, time.monotonic())
-    evidence = _begin(work, client.free_cpus())
+    evidence = _begin(work, _free_cpus(client))
     log.append("began", model=version.reference, candidates=len(evidence.candidates))
     say(f"tuning {evidence.tuning_id}: {len(evidence.ways)} ways to compute, "
         f"{len(evidence.candidates)} configurations")  # fmt: skip
@@ -119,6 +123,24 @@ def run(
     receipt.save(directory / RECEIPT_FILE)
     log.append("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
     return directory, receipt
+
+
+def _settled(spec: TuneServingSpec, version: ModelVersion) -> TuneServingSpec:
+    """Pinned to a version, and with loads of a certain length."""
+    asked = spec.measurement
+    wanted_s = _FEWEST_REQUESTS / (spec.objective.rate_per_s * asked.repeats)
+    duration_s = asked.duration_s or min(max(wanted_s, _LOAD_S[0]), _LOAD_S[1])
+    measurement = asked.model_copy(update={"duration_s": duration_s})
+    return spec.model_copy(update={"model": version.reference, "measurement": measurement})
+
+
+def _free_cpus(client: ServeClient) -> float | None:
+    """A cluster that has just been started says so after some seconds."""
+    for _ in range(_CPU_TRIES):
+        if (found := client.free_cpus()) is not None:
+            return found
+        time.sleep(_CPU_WAIT_S)
+    return None
 
 
 def _begin(work: _Work, free_cpus: float | None) -> Evidence:
@@ -160,7 +182,7 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
         bundle=Path(work.version.path),
         fingerprint=work.version.fingerprint,
         store_dir=settings().store_dir,
-        cache_dir=work.directory / "converted",
+        cache_dir=settings().store_dir / "converted",
         num_threads=max(1, int(spec.space.cpus_per_replica)),
         log=work.directory / _LOG_FILE,
     )
@@ -210,7 +232,7 @@ def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
     draw = random.Random(spec.measurement.seed)  # noqa: S311 - an order, not a secret
     number = 0
     while todo := next_round(evidence, spec, queue):
-        arrivals_s = _arrivals(spec, spec.measurement.duration_s, number)
+        arrivals_s = _arrivals(spec, spec.measurement.duration_s or _LOAD_S[0], number)
         draw.shuffle(todo)
         for index in todo:
             if time.monotonic() - work.began_s > spec.measurement.budget_s:
@@ -258,8 +280,7 @@ def _fast_enough(spec: TuneServingSpec, evidence: Evidence) -> list[int]:
 
 def _forecast(spec: TuneServingSpec, evidence: Evidence) -> tuple[Forecast, ...]:
     rate = spec.objective.rate_per_s
-    duration_s = max(spec.measurement.duration_s, _FORECAST_REQUESTS / rate)
-    arrivals_s = _arrivals(spec, duration_s, 0)[:_FORECAST_REQUESTS]
+    arrivals_s = _arrivals(spec, _FORECAST_REQUESTS / rate, 0)
     wanted = rate * spec.objective.rows_per_request
     found = []
     for index in range(len(evidence.candidates)):
@@ -292,7 +313,12 @@ def _arrivals(spec: TuneServingSpec, duration_s: float, number: int) -> np.ndarr
     rate = spec.objective.rate_per_s
     if spec.objective.trace is None:
         return poisson(rate, duration_s, seed=spec.measurement.seed + number)
-    return replay(read_trace(Path(spec.objective.trace)), rate_per_s=rate, duration_s=duration_s)
+    times_s = np.sort(read_trace(Path(spec.objective.trace)))
+    # Every round hears another part of it; what is before goes behind, one mean gap later.
+    start = int(number * rate * duration_s) % max(len(times_s), 1)
+    span_s = float(np.ptp(times_s)) * len(times_s) / max(len(times_s) - 1, 1)
+    turned_s = np.concatenate([times_s[start:], times_s[:start] + span_s])
+    return replay(turned_s, rate_per_s=rate, duration_s=duration_s)
 
 
 def _sizes(largest: int) -> tuple[int, ...]:

@@ -58,8 +58,9 @@ def nobody_wins(evidence: Evidence, spec: TuneServingSpec, decision: TuningDecis
 
 def _advice(spec: TuneServingSpec, decision: TuningDecision, closest: Standing) -> str:
     if closest.status is Status.UNSURE:
-        longer = 3 * spec.measurement.duration_s
-        return f"try --set measurement.duration_s={longer:g}, or more measurement.repeats"
+        asked_s = spec.measurement.duration_s
+        longer = "" if asked_s is None else f"={3.0 * asked_s:.0f}"
+        return f"try --set measurement.duration_s{longer}, or more measurement.repeats"
     failed = [gate for gate in decision.gates if not gate.has_passed]
     if any(gate.outcome is GateOutcome.TOO_FEW_ROWS for gate in failed):
         return "faster arithmetic was not judged: give more test rows or a wider gate.margin"
