@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,8 +21,10 @@ import torch
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 from urllib3.util import Retry
 
+from raymi.cli.main import app
 from raymi.control.head_environment import serving_environment
 from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing, TensorFeature
 from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoundError
@@ -38,8 +41,10 @@ from raymi.serve.listing import deployed_applications
 from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles, served_references
 from raymi.serve.tokens import bearer
+from raymi.serve.tuning.receipt import verify
 from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
+from raymi.specs.loading import load_spec
 from raymi.train.result import Provenance, TrainResult
 from tests.integration.conftest import free_ports, running_head
 
@@ -458,6 +463,33 @@ def test_a_reference_to_nothing_changes_nothing(client, cluster, deployment):
 def test_a_second_application_needs_its_own_route(client, cluster, deployment):
     with pytest.raises(ConflictError, match="animals"):
         deploy(client, cluster, model="animals@1", name="other")
+
+
+def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
+    client, cluster, deployment, first, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard_url)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
+    before = client.configured(deployment.application)
+    space = "{backends: [onnx], precisions: [fp32], max_batch_sizes: [8], max_waits_ms: [0.0], "
+    measurement = "{repeats: 1, duration_s: 5, service_rounds: 2, confidence: 0.6}"
+
+    done = CliRunner().invoke(app, [
+        "tune-serving", first.reference, "--p99-ms", "500", "--rate", "150", "--json",
+        "--set", f"space={space} num_replicas: [1, 9]}}", "--set", f"measurement={measurement}",
+        "--output", str(tmp_path / "deploy.yaml"),
+    ])  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [gate["outcome"] for gate in found["gates"]] == ["reference", "same"]
+    assert [one["status"] for one in found["standings"]] == ["met", "met"] + 2 * ["too_large"]
+    chosen = load_spec(tmp_path / "deploy.yaml")
+    assert (chosen.backend, chosen.precision, chosen.num_replicas) == ("eager", "fp32", 1)
+    assert verify(Path(found["path"]) / "receipt.json") == ()
+    assert client.configured(deployment.application) == before
+    assert set(client.status()["applications"]) == {deployment.application}
+    assert [path.name for path in (settings().home_dir / "tokens").iterdir()] == ["animals"]
 
 
 def test_what_is_taken_away_is_gone(client, cluster, deployment):

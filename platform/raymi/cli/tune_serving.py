@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,15 +66,14 @@ def tune_serving(
     options = [f"{path}={value}" for path, value in given.items() if value is not None]
     spec = _spec(target, [*(overrides or []), *options])
     cluster = find_cluster()
-    # What is deployed for a measurement is taken away on the way out, so let `kill` be one.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    directory, receipt = stage.run(
-        spec,
-        client=cluster.client,
-        store=open_store(),
-        http_options={"host": _LOOPBACK, "port": cluster.serve_port},
-        say=_silent if as_json else print_line,
-    )
+    with _interrupted_by_kill():
+        directory, receipt = stage.run(
+            spec,
+            client=cluster.client,
+            store=open_store(),
+            http_options={"host": _LOOPBACK, "port": cluster.serve_port},
+            say=_silent if as_json else print_line,
+        )
     deploy_file = _write(directory, receipt, output)
     document = _document(directory, receipt, deploy_file)
     if as_json:
@@ -81,6 +82,16 @@ def tune_serving(
         _print(receipt, directory, deploy_file)
     if receipt.decision.winner is None:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _interrupted_by_kill() -> Iterator[None]:
+    """What is deployed for a measurement is taken away on the way out: let `kill` be one, too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _spec(target: str, overrides: list[str]) -> TuneServingSpec:

@@ -55,8 +55,8 @@ _NUM_BODIES = 200
 _FORECAST_REQUESTS = 4000
 _FEWEST_REQUESTS = 2000
 _LOAD_S = (10.0, 60.0)
-_CPU_TRIES = 20
-_CPU_WAIT_S = 0.5
+_CPU_TRIES = 4
+_CPU_WAIT_S = 5.5
 _HOPELESS = 0.5
 """A way whose best configuration carries less than this share of what arrives, at the first
 glance, is not timed further."""
@@ -135,12 +135,14 @@ def _settled(spec: TuneServingSpec, version: ModelVersion) -> TuneServingSpec:
 
 
 def _free_cpus(client: ServeClient) -> float | None:
-    """A cluster that has just been started says so after some seconds."""
+    """What a cluster says of itself is some seconds old: ask until it says the same twice."""
+    found = client.free_cpus()
     for _ in range(_CPU_TRIES):
-        if (found := client.free_cpus()) is not None:
-            return found
         time.sleep(_CPU_WAIT_S)
-    return None
+        before, found = found, client.free_cpus()
+        if found is not None and found == before:
+            break
+    return found
 
 
 def _begin(work: _Work, free_cpus: float | None) -> Evidence:
