@@ -472,7 +472,7 @@ def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
     monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
     before = client.configured(deployment.application)
     space = "{backends: [onnx], precisions: [fp32], max_batch_sizes: [8], max_waits_ms: [0.0], "
-    measurement = "{repeats: 1, duration_s: 5, service_rounds: 2, confidence: 0.6}"
+    measurement = "{repeats: 1, duration_s: 3, service_rounds: 2, confidence: 0.6}"
 
     done = CliRunner().invoke(app, [
         "tune-serving", first.reference, "--p99-ms", "500", "--rate", "150", "--json",

@@ -226,11 +226,7 @@ def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
     """Put the most promising candidates under load until enough is known or the budget is used."""
     spec = work.spec
     queue = _queue(spec, evidence)
-    rows = rows_of_test_split(work.bundle, settings().store_dir, num_rows=_NUM_BODIES)
-    rows = rows or made_up_rows(
-        work.bundle.preprocessing, work.bundle.signature, num_rows=_NUM_BODIES
-    )
-    bodies = request_bodies(rows, spec.objective.rows_per_request)
+    bodies = request_bodies(_rows(work.bundle, evidence), spec.objective.rows_per_request)
     draw = random.Random(spec.measurement.seed)  # noqa: S311 - an order, not a secret
     number = 0
     while todo := next_round(evidence, spec, queue):
@@ -256,6 +252,13 @@ def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
             work.say(f"  {describe(evidence, index)}: {progress_words(load)}")
         number += 1
     return evidence
+
+
+def _rows(bundle: Bundle, evidence: Evidence) -> list[dict[str, Any]]:
+    """What requests ask about: test rows if they are here."""
+    if evidence.has_test_rows:
+        return rows_of_test_split(bundle, settings().store_dir, num_rows=_NUM_BODIES)
+    return made_up_rows(bundle.preprocessing, bundle.signature, num_rows=_NUM_BODIES)
 
 
 def _queue(spec: TuneServingSpec, evidence: Evidence) -> list[int]:

@@ -34,7 +34,7 @@ def winner_sentence(evidence: Evidence, spec: TuneServingSpec, decision: TuningD
     candidate = evidence.candidates[index]
     met = [one for one in decision.standings if one.status is Status.MET]
     gate = next(one for one in decision.gates if one.way == candidate.way)
-    why = "the only one" if len(met) == 1 else f"the cheapest and simplest of {len(met)}"
+    why = "the only one" if len(met) == 1 else f"the cheapest, then fastest, of {len(met)}"
     high = won.p99_high_ms or 0.0
     return (
         f"{describe(evidence, index)} wins: p99 {won.p99_ms:.1f} ms (at most {high:.1f}) at "
