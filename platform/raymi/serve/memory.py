@@ -29,7 +29,7 @@ and the file's, which are both there while one is copied into the other, and a q
 what else moves. Measured with fp32 on a CPU: 2.02 with 155 MiB of weights, 2.13 with 21."""
 
 HOST_OVERHEAD_BYTES = 64 * _MIB
-"""Whatever the size of the weights: allocator, threads, a warm-up. Measured: 12 MiB with a tiny one."""
+"""Whatever the size of the weights: allocator, threads, a warm-up. Measured: 12 MiB."""
 
 DEVICE_FACTOR = 1.25
 """Of an accelerator's memory: the weights, and a quarter for the batches of its warm-up."""
