@@ -118,7 +118,16 @@ def deployments(as_json: Json = False) -> None:
         return
     print_table(
         ("APPLICATION", "MODEL", "STATUS", "REPLICAS", "ENDPOINT"),
-        [(a.application, a.model, a.status, a.num_replicas, a.endpoint) for a in found],
+        [
+            (
+                a.application,
+                a.model,
+                a.status,
+                f"{a.num_replicas} of {a.target_num_replicas}",
+                a.endpoint,
+            )
+            for a in found
+        ],
     )
 
 

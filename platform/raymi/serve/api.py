@@ -33,6 +33,7 @@ from raymi.serve.openapi import infer_operation, page, path_parameters, predict_
 from raymi.serve.problems import from_status, problem, protocol_error, unexpected
 from raymi.serve.protocol import metadata
 from raymi.serve.reply import Reply, json_reply, send_reply
+from raymi.serve.scaling import OngoingRequests
 
 _log = logging.getLogger("ray.serve")
 
@@ -96,6 +97,7 @@ class ModelApi:
         self._pages_of: ServedModel | None = None
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count()
+        self.ongoing = OngoingRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -103,6 +105,7 @@ class ModelApi:
             await self._current_pages()(scope, receive, send)
             return
         began_s = time.perf_counter()
+        self.ongoing.began(began_s)
         headers: Headers = dict(scope["headers"])
         request_id = headers.get(_REQUEST_ID) or f"{self._prefix}-{next(self._count)}".encode()
         own = (_REQUEST_ID, request_id[:_LONGEST_REQUEST_ID])
@@ -127,6 +130,7 @@ class ModelApi:
             reply = _refusal(unexpected(), path)
         finally:
             seconds = time.perf_counter() - began_s
+            self.ongoing.ended(began_s, seconds)
             self._observe(path if short else "other", version, status, seconds)
         await send_reply(reply, send, own)
 

@@ -39,9 +39,13 @@ def build(arguments: dict[str, Any]) -> serve.Application:
         )
     name, _, alias = spec.model.partition("@")
     fixed = None
+    max_batch_size = 1
     if alias != FOLLOWS_ROLLOUT:
         version = reference_to(open_store().resolve(spec.model))
-        plan(spec, swept_batch_size=version.swept_batch_size)
+        settled = plan(spec, swept_batch_size=version.swept_batch_size)
+        max_batch_size = settled.batch.max_batch_size
         fixed = first(version, spec.rollback)
-    application: serve.Application = deployment(spec).bind(spec, name, fixed)
+    application: serve.Application = deployment(spec, max_batch_size=max_batch_size).bind(
+        spec, name, fixed
+    )
     return application

@@ -21,6 +21,7 @@ from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
 from raymi.serve.rows import example_row
+from raymi.serve.scaling import autoscaling_config
 from raymi.serve.tokens import ensure_token, token_path
 from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
@@ -96,8 +97,10 @@ def run(
     spec = _settle(spec, version.name, here.home_dir)
     name = spec.name or version.name
     files = RolloutFiles(here.store_dir, name)
-    control = RolloutControl(files, lambda: client.replicas(name))
-    application = _application(spec, name)
+    control = RolloutControl(
+        files, lambda: client.replicas(name), sleeps=lambda: client.sleeps(name)
+    )
+    application = _application(spec, name, max_batch_size=settled.batch.max_batch_size)
     wanted = reference_to(version)
     running = client.configured(name)
     if running is None or files.read() is None:
@@ -133,18 +136,24 @@ def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
     return spec.model_copy(update={"access": access, "model": f"{model}@{FOLLOWS_ROLLOUT}"})
 
 
-def _application(spec: DeploySpec, name: str) -> dict[str, Any]:
+def _application(spec: DeploySpec, name: str, *, max_batch_size: int) -> dict[str, Any]:
     """The application as Serve is told of it: nothing in it changes with the model's version.
 
     The number of replicas is not among the arguments either: with other arguments Serve would
     replace every replica.
     """
-    replicas = {"name": DEPLOYMENT_NAME, "num_replicas": spec.num_replicas}
+    replicas: dict[str, Any] = {"name": DEPLOYMENT_NAME}
+    if spec.scaling is None:
+        replicas["num_replicas"] = spec.num_replicas
+    else:
+        replicas["autoscaling_config"] = autoscaling_config(
+            spec.scaling, max_batch_size=max_batch_size
+        )
     return {
         "name": name,
         "route_prefix": spec.route_prefix,
         "import_path": IMPORT_PATH,
-        "args": spec.model_copy(update={"num_replicas": 1}).to_document(),
+        "args": spec.model_copy(update={"num_replicas": 1, "scaling": None}).to_document(),
         "deployments": [replicas],
         "runtime_env": {"env_vars": _environment()},
     }
