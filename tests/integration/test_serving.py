@@ -246,7 +246,7 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
     (victim,) = replica_pids(client, deployment.application)
 
     # HAProxy hides the death; that it is started anew for it may break a connection.
-    with Traffic(deployment, retries=2) as traffic:
+    with Traffic(deployment, retries=5) as traffic:
         os.kill(victim, signal.SIGKILL)
         deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
@@ -254,7 +254,7 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
             if pids and victim not in pids:
                 break
             time.sleep(0.2)
-        session_of(deployment, retries=2).post(
+        session_of(deployment, retries=5).post(
             f"{deployment.endpoint}/predict", json=deployment.example, timeout=60
         ).raise_for_status()
 
@@ -270,6 +270,7 @@ def wait_for_replicas(client, name, count, *, timeout_s):
         time.sleep(0.2)
 
 
+@pytest.mark.drill
 def test_replicas_come_with_requests_and_go_without_them(client, cluster, home, deployment):
     scaling = {
         "min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 0.05,
@@ -312,6 +313,7 @@ def test_a_second_application_needs_its_own_route(client, cluster, deployment):
         deploy(client, cluster, model="animals@1", name="other")
 
 
+@pytest.mark.drill
 def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
     client, cluster, deployment, first, monkeypatch, tmp_path
 ):
