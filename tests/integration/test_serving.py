@@ -220,6 +220,21 @@ def test_deployments_and_rollbacks_fail_no_request(client, cluster, home, deploy
     assert replica_pids(client, deployment.application) == before
 
 
+def test_another_backend_is_rolled_out_and_back_as_a_version_is(client, cluster, deployment, first):
+    before = replica_pids(client, deployment.application)
+    url = f"{deployment.endpoint}/v2/models/animals"
+
+    with Traffic(deployment) as traffic:
+        deploy(client, cluster, model=first.reference, backend="onnx")
+        answers = session_of(deployment).get(url, timeout=30).json()
+        control_of(client, deployment).roll_back("a test")
+
+    assert (answers["version"], answers["backend"]) == (first.version, "onnx")
+    assert session_of(deployment).get(url, timeout=30).json()["backend"] == "eager"
+    assert set(traffic.statuses) == {200}
+    assert replica_pids(client, deployment.application) == before
+
+
 def test_a_canary_answers_its_share_and_is_compared(client, cluster, home, deployment):
     fifth = register_model(home, seed=5)
     deploy(client, cluster, model=fifth.reference, canary=50.0)

@@ -73,7 +73,7 @@ def rollback(
         by = current_user()
         now = control.roll_back(f"rolled back by {by}{f': {reason}' if reason else ''}")
         took_s = time.monotonic() - began_s
-        print_line(f"{now.active.reference} answers again, after {took_s:.2f} s")
+        print_line(f"{now.active.described} answers again, after {took_s:.2f} s")
         left = before.candidate or before.active
         store = open_store()
         aliases = store.aliases(left.name)
@@ -113,14 +113,14 @@ def _open(name: str, model: str | None) -> tuple[RolloutFiles, RolloutControl]:
 
 
 def _print_rollout(now: Rollout) -> None:
-    print_line(f"{now.active.reference} answers: {now.reason}")
+    print_line(f"{now.active.described} answers: {now.reason}")
     if now.candidate is not None:
         print_line(
-            f"{now.candidate.reference} is tried: {now.canary_percent:g} % canary, "
+            f"{now.candidate.described} is tried: {now.canary_percent:g} % canary, "
             f"{now.shadow_percent:g} % shadow"
         )
     if now.previous is not None:
-        print_line(f"{now.previous.reference} is kept loaded: `raymi rollback` goes back to it")
+        print_line(f"{now.previous.described} is kept loaded: `raymi rollback` goes back to it")
 
 
 def _print_replicas(reports: dict[str, ReplicaReport]) -> None:
@@ -129,9 +129,9 @@ def _print_replicas(reports: dict[str, ReplicaReport]) -> None:
         [
             (
                 replica,
-                report.active.reference if report.active else "none",
+                report.active.described if report.active else "none",
                 ", ".join(
-                    f"{v.version.reference} {v.condition}{f' ({v.reason})' if v.reason else ''}"
+                    f"{v.version.described} {v.condition}{f' ({v.reason})' if v.reason else ''}"
                     for v in report.versions
                 ),
             )

@@ -9,7 +9,7 @@ from ray import serve
 from raymi.errors import SpecError
 from raymi.registry.store import open_store
 from raymi.serve.deployment import deployment
-from raymi.serve.plan import plan, spec_from_arguments
+from raymi.serve.plan import spec_from_arguments
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
 from raymi.serve.rollout.state import Rollout, first
 
@@ -42,9 +42,8 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     for reference in (spec.model, *spec.also):
         name, _, alias = reference.partition("@")
         if alias != FOLLOWS_ROLLOUT:
-            version = reference_to(open_store().resolve(reference))
-            settled = plan(spec, swept_batch_size=version.swept_batch_size)
-            max_batch_size = max(max_batch_size, settled.batch.max_batch_size)
+            version = reference_to(open_store().resolve(reference), spec)
+            max_batch_size = max(max_batch_size, version.max_batch_size)
             fixed[name] = first(version, spec.rollback)
     application: serve.Application = deployment(spec, max_batch_size=max_batch_size).bind(
         spec, fixed

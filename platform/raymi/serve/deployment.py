@@ -121,7 +121,7 @@ class ModelServer:
     def _load_if_it_fits(self, version: VersionRef) -> ModelHost:
         from raymi.serve.memory import room_for
 
-        with room_for(Path(version.path), version.reference):
+        with room_for(Path(version.path), version.described):
             return self._load(version)
 
     def _load(self, version: VersionRef) -> ModelHost:
@@ -130,37 +130,39 @@ class ModelServer:
         from raymi.serve.host import ModelHost
 
         bundle = load_bundle(Path(version.path), fingerprint=version.fingerprint)
-        limits = plan(self._spec, swept_batch_size=version.swept_batch_size).batch
+        spec = self._spec.model_copy(update={"batching": version.batching})
+        limits = plan(spec, swept_batch_size=version.max_batch_size).batch
         served = ServedModel(
             name=version.name,
             version=version.version,
             fingerprint=version.fingerprint,
             precision=version.precision,
             max_batch_size=limits.max_batch_size,
+            backend=version.backend,
+            serving_precision=version.serving_precision,
         )
-        host = ModelHost(bundle, served, limits, predictor=self._predictor(bundle))
+        host = ModelHost(bundle, served, limits, predictor=self._predictor(bundle, version))
         host.warm_up()
-        host.check_golden(bundle.golden(), self._spec.precision)
+        host.check_golden(bundle.golden(), version.serving_precision)
         # From here on it counts what is asked of it.
         host.batch_sizes.clear()
         return host
 
-    def _predictor(self, bundle: Bundle) -> Predictor | None:
-        """The network as the spec asks for it; None: as it was evaluated."""
+    def _predictor(self, bundle: Bundle, version: VersionRef) -> Predictor | None:
+        """The network as the rollout asks for it; None: as it was evaluated."""
         from raymi.evaluate.network import default_device
         from raymi.evaluate.predictor import Predictor
         from raymi.serve.backends.catalog import open_backend
         from raymi.serve.tuning.ways import served_precision
         from raymi.specs.backend import BackendName
 
-        spec = self._spec
-        if spec.backend is BackendName.EAGER and spec.precision is None:
+        if version.backend is BackendName.EAGER and version.serving_precision is None:
             return None
         backend = open_backend(
             bundle,
-            spec.backend,
-            spec.precision or served_precision(bundle.precision),
-            num_threads=plan(spec, swept_batch_size=1).num_threads,
+            version.backend,
+            version.serving_precision or served_precision(bundle.precision),
+            num_threads=plan(self._spec, swept_batch_size=1).num_threads,
             device=default_device(),
             cache_dir=settings().store_dir / "converted",
         )

@@ -27,6 +27,12 @@ class ServedModel:
     max_batch_size: int
     """Rows in one forward pass."""
 
+    backend: str = "eager"
+    """Who executes the network."""
+
+    serving_precision: str | None = None
+    """The arithmetic of its forward pass; None: what it was evaluated in."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:

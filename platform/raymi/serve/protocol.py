@@ -328,6 +328,8 @@ def metadata(served: ServedModel, signature: Signature) -> dict[str, Any]:
         "version": served.version,
         "fingerprint": served.fingerprint,
         "precision": served.precision,
+        "backend": served.backend,
+        "serving_precision": served.serving_precision or served.precision,
         "max_batch_size": served.max_batch_size,
     }
 

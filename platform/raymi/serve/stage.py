@@ -16,7 +16,6 @@ from raymi.registry.protocol import ModelStore
 from raymi.serve.applications import ServeClient
 from raymi.serve.identity import DEPLOYMENT_NAME
 from raymi.serve.listing import endpoint
-from raymi.serve.plan import plan
 from raymi.serve.rollout import state
 from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles, further_models
@@ -26,10 +25,19 @@ from raymi.serve.rows import example_row
 from raymi.serve.scaling import autoscaling_config
 from raymi.serve.tokens import ensure_token, token_path
 from raymi.settings import settings
-from raymi.specs.deploy import BreachRules, DeploySpec
+from raymi.specs.backend import BackendName
+from raymi.specs.deploy import BatchingSpec, BreachRules, DeploySpec
 from raymi.store.record import Record
 
 _EVERYTHING = Share()
+
+_NOT_ARGUMENTS = {
+    "num_replicas": 1,
+    "scaling": None,
+    "backend": BackendName.EAGER,
+    "precision": None,
+    "batching": BatchingSpec(),
+}
 
 IMPORT_PATH = "raymi.serve.application:build"
 
@@ -97,12 +105,11 @@ def run(
     """
     version, *further = (store.resolve(reference) for reference in (spec.model, *spec.also))
     bundle, *_ = (load_bundle(Path(v.path), fingerprint=v.fingerprint) for v in (version, *further))
-    settled, *_ = (plan(spec, swept_batch_size=v.micro_batch_size) for v in (version, *further))
+    wanted = [reference_to(v, spec) for v in (version, *further)]
     here = settings()
     spec = _settle(spec, version.name, here.home_dir)
     name = spec.name or version.name
-    wanted = [reference_to(v) for v in (version, *further)]
-    application = _application(spec, name, max_batch_size=settled.batch.max_batch_size)
+    application = _application(spec, name, max_batch_size=wanted[0].max_batch_size)
     running = client.configured(name)
     is_new = running is None or RolloutFiles(here.store_dir, name).read() is None
     _require_order(here.store_dir, name, spec.model_names, is_new=is_new)
@@ -123,7 +130,7 @@ def run(
         model=version.name,
         version=version.version,
         fingerprint=version.fingerprint,
-        max_batch_size=settled.batch.max_batch_size,
+        max_batch_size=wanted[0].max_batch_size,
         token_path=str(token_path(here.home_dir, name)) if is_ours else None,
         rollout=controls[0][1].current().reason,
         also=tuple(ref.reference for ref in wanted[1:]),
@@ -236,8 +243,8 @@ def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
 def _application(spec: DeploySpec, name: str, *, max_batch_size: int) -> dict[str, Any]:
     """The application as Serve is told of it: nothing in it changes with a model's version.
 
-    The number of replicas is not among the arguments either: with other arguments Serve would
-    replace every replica.
+    The number of replicas is not among the arguments either, nor is how the model is run, which is
+    rolled out as a version is: with other arguments Serve would replace every replica.
     """
     replicas: dict[str, Any] = {"name": DEPLOYMENT_NAME}
     if spec.scaling is None:
@@ -250,7 +257,7 @@ def _application(spec: DeploySpec, name: str, *, max_batch_size: int) -> dict[st
         "name": name,
         "route_prefix": spec.route_prefix,
         "import_path": IMPORT_PATH,
-        "args": spec.model_copy(update={"num_replicas": 1, "scaling": None}).to_document(),
+        "args": spec.model_copy(update=_NOT_ARGUMENTS).to_document(),
         "deployments": [replicas],
         "runtime_env": {"env_vars": _environment()},
     }

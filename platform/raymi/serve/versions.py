@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -110,7 +111,7 @@ class ModelVersions:
         if error is not None:
             why = _reason(error)
             self._failures[version] = why
-            _log.error("%s does not answer here: %s", version.reference, why)
+            _log.error("%s does not answer here: %s", version.described, why)
             return
         self._hosts[version] = done.result()
         self._switch()
@@ -171,7 +172,9 @@ class ModelVersions:
         return self.active()
 
     def version(self, number: str) -> ModelHost | None:
-        """One that is loaded, by its number as text."""
+        """One that is loaded, by its number as text; the one that answers, if it has it."""
+        if self._active is not None and str(self._active.version) == number:
+            return self._hosts[self._active]
         return next((h for v, h in self._hosts.items() if str(v.version) == number), None)
 
     def instead_of(self, host: Host) -> Host | None:
@@ -269,8 +272,12 @@ class ModelVersions:
         """What this replica does and has counted; None before it follows any rollout."""
         if self._rollout is None:
             return None
+        batch_sizes: dict[str, Counter[int]] = {}
+        for version, host in self._hosts.items():
+            # One version may be loaded twice, to be run in two ways.
+            batch_sizes.setdefault(str(version.version), Counter()).update(host.batch_sizes)
         metrics = requests.snapshot(
-            {str(version.version): host.batch_sizes for version, host in self._hosts.items()},
+            batch_sizes,
             queue_rows=sum(host.waiting_rows for host in self._hosts.values()),
         )
         known = (

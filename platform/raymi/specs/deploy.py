@@ -128,7 +128,8 @@ class DeploySpec(Spec):
     """Where under the server the application answers."""
 
     backend: BackendName = BackendName.EAGER
-    """Who executes the network; the others compile or convert it when a replica starts."""
+    """Who executes the network; all but `eager` compile or convert it when it is loaded.
+    `raymi tune-serving` measures which is best."""
 
     precision: ServingPrecision | None = None
     """Arithmetic of the forward pass; unset: as the model was evaluated."""

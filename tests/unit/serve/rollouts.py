@@ -6,7 +6,7 @@ import time
 
 from raymi.serve.rollout.report import ReplicaReport, VersionReport
 from raymi.serve.rollout.state import VersionRef, first
-from raymi.specs.deploy import BreachRules
+from raymi.specs.deploy import BatchingSpec, BreachRules
 
 RULES = BreachRules()
 
@@ -19,7 +19,7 @@ def version(number):
         fingerprint=f"{number:064x}",
         path=f"/models/digits/{number}",
         precision="fp32",
-        swept_batch_size=16,
+        batching=BatchingSpec(max_batch_size=16),
     )
 
 

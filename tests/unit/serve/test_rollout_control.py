@@ -6,6 +6,7 @@ from raymi.errors import ConflictError, DeploymentError, NotFoundError, RaymiErr
 from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles, served_references
 from raymi.serve.rollout.state import Breach
+from raymi.specs.backend import BackendName
 from tests.unit.serve.rollouts import RULES, Replica, serving, version
 
 EVERYTHING = Share()
@@ -200,3 +201,15 @@ def test_with_no_replicas_because_nobody_asks_a_version_is_deployed_at_once(tmp_
     now = control.deploy(version(2), RULES, share=EVERYTHING, timeout_s=30.0)
 
     assert (now.active, now.previous, desk.time_s) == (version(2), version(1), 0.0)
+
+
+def test_another_backend_of_the_same_version_is_a_rollout_and_can_be_taken_back(tmp_path):
+    desk = Desk(tmp_path)
+    in_onnx = version(1).model_copy(update={"backend": BackendName.ONNX})
+
+    deployed = desk.control.deploy(in_onnx, RULES, share=EVERYTHING, timeout_s=30.0)
+    returned = desk.control.roll_back("slower")
+
+    assert (deployed.active, deployed.previous) == (in_onnx, version(1))
+    assert deployed.reason == "digits@1 in onnx fp32 was deployed"
+    assert returned.active == version(1)

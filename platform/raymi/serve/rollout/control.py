@@ -97,7 +97,7 @@ class RolloutControl:
             return (
                 before
                 if before.candidate is None
-                else self._put(state.abandoned(before, f"{version.reference} was deployed again"))
+                else self._put(state.abandoned(before, f"{version.described} was deployed again"))
             )
         prepared = self._put(state.prepared(before, version, rules))
         try:
@@ -135,7 +135,7 @@ class RolloutControl:
         if now.candidate is None:
             raise ConflictError(
                 "nothing is being tried",
-                why=f"{now.active.reference} answers everything: {now.reason}",
+                why=f"{now.active.described} answers everything: {now.reason}",
                 fix="deploy a version with --canary or --shadow first",
             )
         return self._put_and_wait(state.completed(now))
@@ -151,7 +151,7 @@ class RolloutControl:
             return self._put_and_wait(state.abandoned(now, reason))
         if now.previous is None:
             raise ConflictError(
-                f"{now.active.reference}: nothing to roll back to",
+                f"{now.active.described}: nothing to roll back to",
                 why="no other version was deployed before it",
                 fix="deploy another version",
             )
@@ -189,7 +189,7 @@ class RolloutControl:
     ) -> None:
         deadline_s = self._now_s() + timeout_s
         is_new = version != rollout.active
-        goes_on = rollout.active.reference if is_new else "what else is served there"
+        goes_on = rollout.active.described if is_new else "what else is served there"
         while True:
             self._require(rollout)
             waiting = 0
@@ -203,7 +203,7 @@ class RolloutControl:
                     waiting += 1
                 elif found.condition == "failed":
                     raise DeploymentError(
-                        f"{version.reference} was refused by replica {replica}",
+                        f"{version.described} was refused by replica {replica}",
                         why=found.reason or "no reason given",
                         fix=f"{goes_on} goes on answering; deploy another version",
                     )
@@ -211,7 +211,7 @@ class RolloutControl:
                 return
             if self._now_s() >= deadline_s:
                 raise DeploymentError(
-                    f"{version.reference} was not loaded after {timeout_s:.0f} s",
+                    f"{version.described} was not loaded after {timeout_s:.0f} s",
                     why=f"{waiting} of {len(running)} replicas have not finished",
                     fix=f"{goes_on} goes on answering; try again with --timeout",
                 )
@@ -230,9 +230,9 @@ class RolloutControl:
         breach = self._files.breach()
         if breach is not None and breach.generation == rollout.generation:
             raise DeploymentError(
-                f"{breach.version.reference} was taken back",
+                f"{breach.version.described} was taken back",
                 why=breach.reason,
-                fix=f"{now.active.reference} answers; `raymi rollout` shows how they compare",
+                fix=f"{now.active.described} answers; `raymi rollout` shows how they compare",
             )
         raise ConflictError(
             "the rollout was changed by somebody else meanwhile",

@@ -6,12 +6,16 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from raymi.specs.deploy import BreachRules
+from raymi.specs.backend import BackendName, ServingPrecision
+from raymi.specs.deploy import BatchingSpec, BreachRules
 from raymi.store.record import Record
 
 
 class VersionRef(Record):
-    """One registered version, as much of it as a replica needs to load it."""
+    """One registered version and how it is run, as much of it as a replica needs to load it.
+
+    Another backend, precision or batch is rolled out, tried and rolled back as another version is.
+    """
 
     name: str
     """The model."""
@@ -28,13 +32,32 @@ class VersionRef(Record):
     precision: str
     """The arithmetic it was trained with."""
 
-    swept_batch_size: int
-    """Rows in one forward pass that its sweep or training used."""
+    batching: BatchingSpec
+    """How its requests share forward passes; the batch size is settled."""
+
+    backend: BackendName = BackendName.EAGER
+    """Who executes the network."""
+
+    serving_precision: ServingPrecision | None = None
+    """Arithmetic of the forward pass; None: what it was evaluated in."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """Rows in one forward pass."""
+        return self.batching.max_batch_size or 1
 
     @property
     def reference(self) -> str:
         """`NAME@VERSION`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def described(self) -> str:
+        """The reference, and how it is run unless that is as it was evaluated."""
+        if self.backend is BackendName.EAGER and self.serving_precision is None:
+            return self.reference
+        precision = self.serving_precision or self.precision
+        return f"{self.reference} in {self.backend} {precision}"
 
 
 class Rollout(Record):
@@ -110,7 +133,7 @@ def prepared(now: Rollout, candidate: VersionRef, rules: BreachRules) -> Rollout
         canary_percent=0.0,
         shadow_percent=0.0,
         rules=rules,
-        reason=f"{candidate.reference} is being loaded",
+        reason=f"{candidate.described} is being loaded",
     )
 
 
@@ -134,7 +157,7 @@ def completed(now: Rollout) -> Rollout:
         previous=now.active,
         on_probation=True,
         **_NO_CANDIDATE,
-        reason=f"{now.candidate.reference} was deployed",
+        reason=f"{now.candidate.described} was deployed",
     )
 
 

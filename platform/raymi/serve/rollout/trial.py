@@ -73,8 +73,8 @@ class Trial:
     def comparison(self) -> Comparison:
         """What was counted so far."""
         return Comparison(
-            trial=self.trial.reference,
-            baseline=self.baseline.reference,
+            trial=self.trial.described,
+            baseline=self.baseline.described,
             of_trial=self.of_trial.tally(),
             of_baseline=self.of_baseline.tally(),
             compared_rows=self._compared_rows,
