@@ -8,13 +8,10 @@ writes the OpenAPI document.
 from __future__ import annotations
 
 import itertools
-import logging
 import secrets
 import time
-import traceback
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -24,8 +21,10 @@ from starlette.types import Receive, Scope, Send
 
 import raymi
 from raymi.errors import RaymiError
+from raymi.serve.answering import Models, find_model
 from raymi.serve.body import Headers
-from raymi.serve.endpoints import Endpoint, Models, PredictionEndpoints, find_model
+from raymi.serve.endpoints import Endpoint, PredictionEndpoints
+from raymi.serve.faults import tell
 from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.metrics import CONTENT_TYPE
@@ -34,11 +33,11 @@ from raymi.serve.problems import from_status, problem, protocol_error, unexpecte
 from raymi.serve.protocol import metadata
 from raymi.serve.reply import Reply, json_reply, send_reply
 
-_log = logging.getLogger("ray.serve")
+if TYPE_CHECKING:
+    from raymi.serve.grpc.service import InferenceService
 
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
-_NUM_FRAMES = 6
 _NO_MODEL = {"404": "Another model, or a version that is not loaded."}
 _NOT_READY = {"503": "Not loaded yet."}
 _OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
@@ -123,12 +122,19 @@ class ModelApi:
             reply = _refusal(error, path)
             status = reply.status
         except Exception as error:  # noqa: BLE001 - a caller gets an answer, whatever happened
-            _tell(error, own[1])
+            tell(error, own[1].decode("latin-1"))
             reply = _refusal(unexpected(), path)
         finally:
             seconds = time.perf_counter() - began_s
             self._observe(path if short else "other", version, status, seconds)
         await send_reply(reply, send, own)
+
+    def over_grpc(self) -> InferenceService:
+        """The same models over gRPC, with the same guard, limits and counts."""
+        from raymi.serve.grpc.service import InferenceService, ServedOverGrpc
+
+        served = ServedOverGrpc(self._endpoints.answering, self._observe)
+        return InferenceService((served,), self._guard)
 
     def _current_pages(self) -> FastAPI:
         """The pages of the version that answers: their document describes its columns."""
@@ -153,16 +159,6 @@ class ModelApi:
 
         await self._current_pages()(scope, receive, send_marked)
         return statuses[0] if statuses else 500
-
-
-def _tell(error: Exception, request_id: bytes) -> None:
-    """Log a fault of ours: its kind and place, not its text, which may hold a request's values."""
-    places = " < ".join(
-        f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-        for frame in reversed(traceback.extract_tb(error.__traceback__)[-_NUM_FRAMES:])
-    )
-    name = request_id.decode("latin-1")
-    _log.error("request %s failed: %s in %s", name, type(error).__name__, places)
 
 
 def _pages(

@@ -98,7 +98,12 @@ class ModelServer:
             observe=self._metrics.answered,
             exposition=self._expose,
         )
-        answer_directly(api, route_prefix=self._spec.route_prefix)
+        once_reached = None
+        if settings().grpc_port is not None:
+            from raymi.serve.grpc.server import ReplicaServer
+
+            once_reached = ReplicaServer(api.over_grpc()).listen_beside
+        answer_directly(api, route_prefix=self._spec.route_prefix, once_reached=once_reached)
         return api
 
     def check_health(self) -> None:
