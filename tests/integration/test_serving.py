@@ -233,6 +233,7 @@ def cluster(home, repository, token):
     variables = serving_environment(
         directory,
         stats_port=stats_port,
+        grpc_port=free_ports(1)[0],
         metrics_port=metrics_port,
         python=Path(sys.executable),
     )

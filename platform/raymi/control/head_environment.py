@@ -96,7 +96,7 @@ _MOST_HAPROXY_THREADS = 4
 
 
 def serving_environment(
-    haproxy: Path, *, stats_port: int, metrics_port: int, python: Path
+    haproxy: Path, *, stats_port: int, metrics_port: int, grpc_port: int, python: Path
 ) -> dict[str, str]:
     """What makes Serve fast, and keeps its HAProxy to this cluster and this machine.
 
@@ -104,6 +104,7 @@ def serving_environment(
         haproxy: A directory for HAProxy's files.
         stats_port: For HAProxy's statistics.
         metrics_port: For HAProxy's metrics.
+        grpc_port: Where models answer over gRPC.
         python: The interpreter; `raymi-haproxy` is beside it.
     """
     return {
@@ -120,6 +121,7 @@ def serving_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAYMI_GRPC_PORT": str(grpc_port),
     }
 
 
@@ -142,6 +144,7 @@ def daemon_environment(
             state.temp_dir / "haproxy",
             stats_port=state.ports.haproxy_stats,
             metrics_port=state.ports.haproxy_metrics,
+            grpc_port=state.ports.grpc,
             python=python,
         ),
         **kept,

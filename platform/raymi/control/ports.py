@@ -15,6 +15,7 @@ LOOPBACK = "127.0.0.1"
 
 USUAL_DASHBOARD_PORT = 8265
 USUAL_SERVE_PORT = 8000
+USUAL_GRPC_PORT = 8001
 
 # Below the range from which Linux takes ports for outgoing connections (32768 and up), so that
 # nothing grabs one between the choice and its use; above Ray's own workers (10002-19999).
@@ -40,6 +41,9 @@ class HeadPorts(Record):
     serve: int
     """HTTP of Serve. Nothing listens before the first application is deployed."""
 
+    grpc: int
+    """gRPC of Serve's applications; as `serve`, it is only listened to once there is one."""
+
     dashboard_metrics: int
     """Prometheus: the dashboard's own metrics."""
 
@@ -61,6 +65,7 @@ def choose_ports(
     *,
     dashboard: int | None,
     serve: int | None,
+    grpc: int | None = None,
     reserved: Collection[int] = (),
     free: Callable[[int], bool] | None = None,
 ) -> HeadPorts:
@@ -69,6 +74,7 @@ def choose_ports(
     Args:
         dashboard: The port asked for, or None for 8265 or, if that is taken, any free one.
         serve: The same for Serve, whose usual port is 8000.
+        grpc: The same for gRPC, whose usual port is 8001.
         reserved: Ports that are spoken for, although nothing may listen there yet.
         free: Whether nothing listens on a port; asks the kernel by default.
 
@@ -92,9 +98,11 @@ def choose_ports(
 
     # What was asked for is settled first, so that no other choice can take it.
     asked_serve = settle("serve", serve) if serve is not None else None
+    asked_grpc = settle("grpc", grpc) if grpc is not None else None
     return HeadPorts(
         dashboard=settle("dashboard", dashboard, USUAL_DASHBOARD_PORT),
         serve=asked_serve or settle("serve", None, USUAL_SERVE_PORT),
+        grpc=asked_grpc or settle("grpc", None, USUAL_GRPC_PORT),
         gcs=settle("gcs", None),
         agent=settle("agent", None),
         client=settle("client", None),
