@@ -2,227 +2,54 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
+import grpc
 import numpy as np
-import pyarrow as pa
+import psutil
 import pytest
 import requests
-import torch
 from pydantic import SecretStr
-from requests.adapters import HTTPAdapter
-from safetensors.torch import save_file
-from urllib3.util import Retry
+from typer.testing import CliRunner
 
+from raymi.cli.main import app
 from raymi.control.head_environment import serving_environment
-from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing, TensorFeature
 from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoundError
-from raymi.evaluate.result import Evaluation, Interval
-from raymi.models.architecture import Architecture
-from raymi.models.catalog import build_model
-from raymi.registry.bundle import load_bundle, serving_hints, write_bundle
-from raymi.registry.signature import InputField, OutputField, Signature
+from raymi.registry.bundle import load_bundle
 from raymi.registry.store import open_store
-from raymi.registry.version import ModelSummary
 from raymi.serve import stage
 from raymi.serve.applications import ServeClient
+from raymi.serve.grpc import open_inference_pb2 as pb
+from raymi.serve.grpc.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.listing import deployed_applications
-from raymi.serve.rollout.control import RolloutControl, Share
-from raymi.serve.rollout.files import RolloutFiles, served_references
+from raymi.serve.rollout.files import served_references
 from raymi.serve.tokens import bearer
+from raymi.serve.tuning.receipt import verify
 from raymi.settings import settings
-from raymi.specs.deploy import DeploySpec
-from raymi.train.result import Provenance, TrainResult
+from raymi.specs.loading import load_spec
 from tests.integration.conftest import free_ports, running_head
+from tests.integration.served_models import (
+    CLASSES,
+    Traffic,
+    control_of,
+    damage,
+    deploy,
+    expected_probabilities,
+    register_model,
+    replica_pids,
+    session_of,
+    some_rows,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-CLASSES = ("cat", "dog", "owl")
-ARCHITECTURE = Architecture(name="mlp", arguments={"hidden": [16]})
-PREPROCESSING = Preprocessing(
-    features=(
-        TensorFeature(column="pixels", shape=(4, 4), mean=120.0, std=70.0),
-        NumberFeature(column="weight", mean=2.0, std=1.0, quantiles=(0.0, 2.0, 4.0), nullable=True),
-    ),
-    target=ClassTarget(column="animal", classes=CLASSES),
-)
-SIGNATURE = Signature(
-    inputs=(
-        InputField(
-            name="pixels", datatype="UINT8", shape=(4, 4), nullable=False, kind="tensor",
-            example=[[120] * 4] * 4,
-        ),
-        InputField(
-            name="weight", datatype="FP64", shape=(), nullable=True, kind="number", example=2.0
-        ),
-    ),
-    outputs=(
-        OutputField(name="label", datatype="BYTES", shape=(), classes=CLASSES),
-        OutputField(name="probabilities", datatype="FP32", shape=(3,), classes=CLASSES),
-    ),
-)  # fmt: skip
-
-
-def register_model(directory, *, seed):
-    """Register an untrained network: what it says is arbitrary, and always the same."""
-    torch.manual_seed(seed)
-    model = build_model(ARCHITECTURE, PREPROCESSING)
-    weights = directory / f"{seed}.safetensors"
-    save_file(model.state_dict(), weights)
-    evaluation = Evaluation(
-        run_id=f"run-{seed}",
-        dataset={"name": "animals"},
-        num_rows=100,
-        metrics={"accuracy": 0.9},
-        primary_metric="accuracy",
-        interval=Interval(low=0.8, high=0.95, method="wilson"),
-        slices=(),
-        predictions_file="test-predictions.parquet",
-    )
-    result = train_result(seed)
-    summary = ModelSummary(
-        run_id=result.run_id,
-        metrics=evaluation.metrics,
-        primary_metric="accuracy",
-        interval=evaluation.interval,
-        precision="fp32",
-        micro_batch_size=16,
-        dataset=result.dataset,
-    )
-    return open_store().register(
-        "animals",
-        summary,
-        lambda destination: write_bundle(
-            destination,
-            result=result,
-            evaluation=evaluation,
-            signature=SIGNATURE,
-            weights=weights,
-            hints=serving_hints(result),
-        ),
-        by="tests",
-    )
-
-
-def train_result(seed):
-    spec = {
-        "kind": "train",
-        "name": "animals",
-        "problem": "jobs.animals.problem",
-        "data": {"name": "animals"},
-        "batch": {"global_batch_size": 16, "micro_batch_size": 16},
-    }
-    provenance = Provenance(
-        git_commit=None, code_package=None, environment={}, hardware={}, started_at=NOW
-    )
-    return TrainResult(
-        run_id=f"run-{seed}",
-        run_dir="/nowhere",
-        spec=spec,
-        spec_fingerprint="0" * 64,
-        dataset={"name": "animals"},
-        problem="jobs.animals.problem",
-        architecture=ARCHITECTURE,
-        preprocessing=PREPROCESSING,
-        metrics={"accuracy": 0.9},
-        primary_metric="accuracy",
-        samples_per_s=1.0,
-        peak_memory_gib=0.1,
-        duration_s=1.0,
-        attempts=1,
-        provenance=provenance,
-    )
-
-
-def deploy(client, cluster, **fields):
-    share = Share(canary_percent=fields.pop("canary", 0.0))
-    return stage.run(
-        DeploySpec.from_document(fields),
-        share=share,
-        client=client,
-        store=open_store(),
-        http_options={"host": "127.0.0.1", "port": cluster.serve_port},
-    )
-
-
-def some_rows(num_rows):
-    draw = np.random.default_rng(3)
-    return [
-        {
-            "pixels": draw.integers(0, 256, (4, 4)).tolist(),
-            "weight": None if row % 4 == 0 else float(draw.normal(2.0)),
-        }
-        for row in range(num_rows)
-    ]
-
-
-def expected_probabilities(version, rows):
-    pixels = np.array([row["pixels"] for row in rows], dtype=np.uint8)
-    table = pa.table(
-        {
-            "pixels": pa.FixedSizeListArray.from_arrays(pixels.ravel(), 16),
-            "weight": pa.array([row["weight"] for row in rows], pa.float64()),
-        }
-    )
-    return load_bundle(Path(version.path)).predictor().predict_table(table).probabilities
-
-
-def damage(version):
-    """Flip the last byte of a bundle's weights."""
-    weights = Path(version.path) / "model.safetensors"
-    content = weights.read_bytes()
-    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    return version
-
-
-def session_of(deployment, *, retries=0):
-    """A client that carries the token, and may ask again where a connection broke."""
-    session = requests.Session()
-    session.trust_env = False
-    again = Retry(connect=retries, read=retries, status=0, allowed_methods=None)
-    session.mount("http://", HTTPAdapter(max_retries=again))
-    session.headers.update(bearer(Path(deployment.token_path)))
-    return session
-
-
-class Traffic:
-    """A client that asks again and again while the block runs."""
-
-    def __init__(self, deployment, *, retries=0):
-        self.statuses = []
-        self._deployment = deployment
-        self._session = session_of(deployment, retries=retries)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stopped.set()
-        self._thread.join()
-
-    def _ask(self):
-        url = f"{self._deployment.endpoint}/predict"
-        while not self._stopped.wait(0.02):
-            self.statuses.append(
-                self._session.post(url, json=self._deployment.example, timeout=30).status_code
-            )
-
-
-def replica_pids(client, name):
-    deployment = client.status()["applications"][name]["deployments"]["ModelServer"]
-    return [replica["pid"] for replica in deployment["replicas"] if replica.get("pid")]
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +122,69 @@ def test_the_inference_protocol_gives_the_same_answers(deployment, first):
     np.testing.assert_allclose(found, expected_probabilities(first, rows), rtol=1e-5, atol=1e-7)
 
 
+@pytest.fixture
+def over_grpc(client, cluster, deployment):
+    """A channel to where the deployment answers over gRPC, and what a call there carries."""
+    port = int(cluster.environment["RAYMI_GRPC_PORT"])
+    endpoint = stage.over_grpc(deployment, client=client, port=port).grpc_endpoint
+    said = bearer(Path(deployment.token_path))["Authorization"]
+    with grpc.insecure_channel(endpoint) as channel:
+        yield channel, {"metadata": (("authorization", said),), "timeout": 30}
+
+
+def test_every_call_of_the_protocol_is_answered_over_grpc(over_grpc, deployment, first):
+    channel, options = over_grpc
+    stub, rows = GRPCInferenceServiceStub(channel), some_rows(5)
+    pixels = np.array([row["pixels"] for row in rows], dtype=np.uint8)
+    request = pb.ModelInferRequest(model_name="animals", raw_input_contents=[pixels.tobytes()])
+    request.inputs.add(name="pixels", datatype="UINT8", shape=[5, 4, 4])
+
+    answer = stub.ModelInfer(request, **options)
+
+    probabilities = np.frombuffer(answer.raw_output_contents[1], "<f4").reshape(5, 3)
+    expected = expected_probabilities(first, [{**row, "weight": None} for row in rows])
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-7)
+    assert stub.ServerLive(pb.ServerLiveRequest(), timeout=30).live
+    assert stub.ServerReady(pb.ServerReadyRequest(), timeout=30).ready
+    assert stub.ServerMetadata(pb.ServerMetadataRequest(), **options).name == "raymi"
+    assert stub.ModelReady(pb.ModelReadyRequest(name="animals"), **options).ready
+    metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name="animals"), **options)
+    assert list(metadata.versions) == [str(first.version)]
+
+
+def test_grpc_refuses_in_its_own_codes_and_the_replica_lives_on(over_grpc, client, deployment):
+    channel, options = over_grpc
+    before = replica_pids(client, deployment.application)
+    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    elsewhere = {**options, "metadata": (*options["metadata"], ("application", "other"))}
+
+    def code_for(body, said=options):
+        with pytest.raises(grpc.RpcError) as refusal:
+            call(body, **said)
+        return refusal.value.code()
+
+    assert code_for(b"\xff" * 1000) == grpc.StatusCode.INVALID_ARGUMENT
+    assert code_for(b"\0" * 17 * 1024 * 1024) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert code_for(b"\0" * 17 * 1024 * 1024, {}) == grpc.StatusCode.UNAUTHENTICATED
+    assert code_for(b"", elsewhere) == grpc.StatusCode.NOT_FOUND
+    assert code_for(b"") == grpc.StatusCode.NOT_FOUND
+    assert replica_pids(client, deployment.application) == before
+
+
+def test_nothing_of_grpc_listens_beyond_the_loopback_interface(over_grpc, client, deployment):
+    (pid,) = replica_pids(client, deployment.application)
+    listening = [
+        connection.laddr
+        for connection in psutil.Process(pid).net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+    ports = {address.port for address in listening if address.ip == "127.0.0.1"}
+    assert any(grpc_port_beside(port) in ports for port in ports)
+    grpc_ports = {grpc_port_beside(port) for port in ports} & ports
+    assert not [a for a in listening if a.port in grpc_ports and a.ip != "127.0.0.1"]
+
+
 def test_what_answers_is_the_version_that_was_resolved(deployment, first):
     metadata = (
         session_of(deployment).get(f"{deployment.endpoint}/v2/models/animals", timeout=30).json()
@@ -347,11 +237,6 @@ def test_a_damaged_bundle_is_refused_before_anything_is_sent(client, cluster, ho
     assert client.status()["applications"] == before
 
 
-def control_of(client, deployment):
-    files = RolloutFiles(settings().store_dir, deployment.application)
-    return RolloutControl(files, lambda: client.replicas(deployment.application))
-
-
 def test_without_its_token_nobody_is_answered(deployment):
     url = f"{deployment.endpoint}/predict"
 
@@ -389,7 +274,7 @@ def test_deployments_and_rollbacks_fail_no_request(client, cluster, home, deploy
     with Traffic(deployment) as traffic:
         for _ in range(3):
             deploy(client, cluster, model=fourth.reference)
-            versions.append(served_references(settings().store_dir)["animals"])
+            versions.append(served_references(settings().store_dir)["animals"][0])
             began_s = time.monotonic()
             control.roll_back("a test")
             took_s = time.monotonic() - began_s
@@ -461,8 +346,61 @@ def test_a_second_application_needs_its_own_route(client, cluster, deployment):
         deploy(client, cluster, model="animals@1", name="other")
 
 
+def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
+    client, cluster, deployment, first, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard_url)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
+    before = client.configured(deployment.application)
+    space = "{backends: [onnx], precisions: [fp32], max_batch_sizes: [8], max_waits_ms: [0.0], "
+    measurement = "{repeats: 1, duration_s: 3, service_rounds: 2, confidence: 0.6}"
+
+    done = CliRunner().invoke(app, [
+        "tune-serving", first.reference, "--p99-ms", "500", "--rate", "150", "--json",
+        "--set", f"space={space} num_replicas: [1, 9]}}", "--set", f"measurement={measurement}",
+        "--output", str(tmp_path / "deploy.yaml"),
+    ])  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [gate["outcome"] for gate in found["gates"]] == ["reference", "same"]
+    assert [one["status"] for one in found["standings"]] == ["met", "met"] + 2 * ["too_large"]
+    chosen = load_spec(tmp_path / "deploy.yaml")
+    assert (chosen.backend, chosen.precision, chosen.num_replicas) == ("eager", "fp32", 1)
+    assert verify(Path(found["path"]) / "receipt.json") == ()
+    assert client.configured(deployment.application) == before
+    assert set(client.status()["applications"]) == {deployment.application}
+    assert [path.name for path in (settings().home_dir / "tokens").iterdir()] == ["animals"]
+
+
 def test_what_is_taken_away_is_gone(client, cluster, deployment):
     client.remove(deployment.application)
     client.wait_until_gone(deployment.application, timeout_s=60)
 
     assert deployed_applications(client.status(), {}) == ()
+
+
+def test_models_share_a_replica_and_a_broken_version_of_one_leaves_the_other(client, cluster, home):
+    register_model(home, seed=1, name="birds")
+    before = deploy(client, cluster, model="animals@1", also=["birds@1"])
+    pids, (second, third) = (
+        replica_pids(client, "animals"),
+        [register_model(home, seed=seed, name="birds") for seed in (6, 7)],
+    )
+    session, rows = session_of(before), {"rows": some_rows(3)}
+
+    def said(path):
+        answer = session.post(f"{before.endpoint}{path}", json=rows, timeout=30).json()
+        return answer["model"], answer["version"]
+
+    deploy(client, cluster, model="animals@1", also=[second.reference])
+    after_rollout = [said("/predict"), said("/predict/birds")]
+    control_of(client, before, further="birds").roll_back("a test")
+    with pytest.raises(IntegrityError):
+        deploy(client, cluster, model="animals@1", also=[damage(third).reference])
+
+    assert after_rollout == [("animals", 1), ("birds", second.version)]
+    assert [said("/predict/animals"), said("/predict/birds")] == [("animals", 1), ("birds", 1)]
+    assert replica_pids(client, "animals") == pids
+    listed = deployed_applications(client.status(), served_references(settings().store_dir))
+    assert [(a.model, a.also) for a in listed] == [("animals@1", ("birds@1",))]

@@ -18,6 +18,7 @@ from raymi.cli import (
     serving,
     specs,
     sweeps,
+    tune_serving,
 )
 from raymi.cli.output import print_error
 from raymi.errors import RaymiError
@@ -38,6 +39,7 @@ for _module in (
     exports,
     serving,
     rollouts,
+    tune_serving,
     bench,
     baselines,
     cluster,

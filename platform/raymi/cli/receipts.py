@@ -1,7 +1,8 @@
-"""Commands about receipts of sweeps: check one, show one; neither needs torch, Ray or the data."""
+"""Commands about receipts: check one, show one; for a sweep's, without torch, Ray or the data."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,23 +29,30 @@ def register(app: typer.Typer) -> None:
 
 def verify(file: File, *, as_json: Json = False) -> None:
     """Decide once more from the raw numbers; exit code 1 if anything in the receipt differs."""
-    differences = _differences(file)
-    receipt = _parse(file)
+    if _is_of_tuning(file):
+        differences, facts, said = _verify_tuning(file)
+    else:
+        differences = _differences(file)
+        receipt = _parse(file)
+        facts, said = _facts(receipt), f"{_outcome(receipt)}; {_extent(receipt)}"
     if as_json:
-        print_json({"holds": not differences, "differences": differences, **_facts(receipt)})
+        print_json({"holds": not differences, "differences": differences, **facts})
     elif differences:
         count = len(differences)
         print_line(f"does not hold: {count} difference{'s' * (count != 1)}")
         for difference in differences:
             print_line(f"  {difference}")
     else:
-        print_line(f"holds: {_outcome(receipt)}; {_extent(receipt)} checked")
+        print_line(f"holds: {said} checked")
     if differences:
         raise typer.Exit(1)
 
 
 def show(file: File, *, as_json: Json = False) -> None:
     """Show every setting, who won and why, and what was spent."""
+    if _is_of_tuning(file):
+        _show_tuning(file, as_json=as_json)
+        return
     receipt = _load(file)
     if as_json:
         print_json({**_facts(receipt), "decision": receipt.decision.model_dump(mode="json")})
@@ -56,6 +64,45 @@ def show(file: File, *, as_json: Json = False) -> None:
         f"sweep {receipt.evidence.sweep_id}, decided {receipt.created_at:%Y-%m-%d %H:%M} UTC by "
         f"raymi {receipt.raymi}; sha256 {receipt.sha256[:12]}"
     )
+
+
+def _is_of_tuning(file: Path) -> bool:
+    """Whether `raymi tune-serving` wrote it; nothing else about it is checked."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("kind") == "tune_serving"
+
+
+def _verify_tuning(file: Path) -> tuple[tuple[str, ...], dict[str, Any], str]:
+    """What does not hold, facts for programs, and the same for people."""
+    from raymi.serve.tuning.receipt import TuningReceipt
+    from raymi.serve.tuning.receipt import verify as find_differences
+
+    receipt = TuningReceipt.load(file)
+    evidence, decision = receipt.evidence, receipt.decision
+    facts = {
+        "tuning_id": evidence.tuning_id,
+        "sha256": receipt.sha256,
+        "winner": decision.winner,
+        "sentence": decision.sentence,
+    }
+    num_requests = sum(len(run.latencies_ms) + run.num_failed for run in evidence.runs)
+    outcome = decision.sentence.partition(":")[0]
+    extent = f"{len(evidence.candidates)} configurations, {num_requests:,} requests"
+    return find_differences(file), facts, f"{outcome}; {extent}"
+
+
+def _show_tuning(file: Path, *, as_json: bool) -> None:
+    from raymi.cli.tune_serving import print_decision
+    from raymi.serve.tuning.receipt import TuningReceipt
+
+    receipt = TuningReceipt.load(file)
+    if as_json:
+        print_json(receipt.decision.model_dump(mode="json"))
+    else:
+        print_decision(receipt)
 
 
 def _differences(file: Path) -> tuple[str, ...]:

@@ -19,6 +19,10 @@ _FRESH_S = 10.0
 """Without a dashboard, replicas that have reported so lately count as running."""
 
 Name = Annotated[str, typer.Argument(help="The application, or the model.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME", help="Which of its models; default: the first."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,13 +33,14 @@ def register(app: typer.Typer) -> None:
 
 def rollout(
     name: Name,
+    model: Model = None,
     complete: Annotated[
         bool, typer.Option("--complete", help="Let the version on trial answer everything.")
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show which version answers and how the one on trial compares, or complete the trial."""
-    _, control = _open(name)
+    _, control = _open(name, model)
     now = control.complete() if complete else control.current()
     reports = control.reports()
     if as_json:
@@ -53,6 +58,7 @@ def rollout(
 def rollback(
     name: Name,
     *,
+    model: Model = None,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")] = "",
 ) -> None:
     """Go back: what is served, within a second, and the alias `champion` with it."""
@@ -60,7 +66,7 @@ def rollback(
     from raymi.registry.store import open_store
 
     began_s = time.monotonic()
-    files, control = _open(name)
+    files, control = _open(name, model)
     before = files.read()
     if before is not None:
         by = current_user()
@@ -73,20 +79,22 @@ def rollback(
         if aliases.get("champion") != left.version or "previous" not in aliases:
             return
         name = left.name
+    elif model is not None:
+        name = model
     store = open_store()
     version = store.rollback(name, by=current_user(), reason=reason)
     previous = store.aliases(name)["previous"]
     print_line(f"{version.reference} is champion again, {name}@{previous} is previous")
 
 
-def _open(name: str) -> tuple[RolloutFiles, RolloutControl]:
+def _open(name: str, model: str | None) -> tuple[RolloutFiles, RolloutControl]:
     from raymi.cli.serving import find_cluster
     from raymi.errors import UnreachableError
     from raymi.serve.rollout.control import RolloutControl
-    from raymi.serve.rollout.files import RolloutFiles
+    from raymi.serve.rollout.files import files_of
     from raymi.settings import settings
 
-    files = RolloutFiles(settings().store_dir, name)
+    files = files_of(settings().store_dir, name, model)
 
     def running() -> frozenset[str]:
         try:
@@ -115,7 +123,7 @@ def _print_replicas(reports: dict[str, ReplicaReport]) -> None:
         [
             (
                 replica,
-                report.active.reference,
+                report.active.reference if report.active else "none",
                 ", ".join(
                     f"{v.version.reference} {v.condition}{f' ({v.reason})' if v.reason else ''}"
                     for v in report.versions

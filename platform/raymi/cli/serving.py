@@ -119,7 +119,16 @@ def deployments(as_json: Json = False) -> None:
         return
     print_table(
         ("APPLICATION", "MODEL", "STATUS", "REPLICAS", "ENDPOINT"),
-        [(a.application, a.model, a.status, a.num_replicas, a.endpoint) for a in found],
+        [
+            (
+                a.application,
+                ", ".join((a.model or "", *a.also)),
+                a.status,
+                a.num_replicas,
+                a.endpoint,
+            )
+            for a in found
+        ],
     )
 
 
@@ -202,6 +211,9 @@ def _print_deployment(deployment: Deployment) -> None:
         f"{deployment.model}@{deployment.version} ({deployment.fingerprint[:12]}) "
         f"is served at {deployment.endpoint}"
     )
+    for reference in deployment.also:
+        name = reference.partition("@")[0]
+        print_line(f"{reference} is served at {deployment.endpoint}, POST /predict/{name}")
     if deployment.grpc_endpoint is not None:
         print_line(f"over gRPC at {deployment.grpc_endpoint}")
     print_line(f"rollout: {deployment.rollout}")

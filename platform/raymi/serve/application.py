@@ -11,11 +11,11 @@ from raymi.registry.store import open_store
 from raymi.serve.deployment import deployment
 from raymi.serve.plan import plan, spec_from_arguments
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
-from raymi.serve.rollout.state import first
+from raymi.serve.rollout.state import Rollout, first
 
 
 def build(arguments: dict[str, Any]) -> serve.Application:
-    """Build the application that serves one model.
+    """Build the application that serves a model, or several in the same replicas.
 
     `serve run serve_apps.model_server:build model=digits@champion access.mode=open`
 
@@ -37,11 +37,12 @@ def build(arguments: dict[str, Any]) -> serve.Application:
             why="requests need a token, and access.token_sha256 is empty",
             fix="use `raymi deploy`, which makes one, or say access.mode=open",
         )
-    name, _, alias = spec.model.partition("@")
-    fixed = None
-    if alias != FOLLOWS_ROLLOUT:
-        version = reference_to(open_store().resolve(spec.model))
-        plan(spec, swept_batch_size=version.swept_batch_size)
-        fixed = first(version, spec.rollback)
-    application: serve.Application = deployment(spec).bind(spec, name, fixed)
+    fixed: dict[str, Rollout] = {}
+    for reference in (spec.model, *spec.also):
+        name, _, alias = reference.partition("@")
+        if alias != FOLLOWS_ROLLOUT:
+            version = reference_to(open_store().resolve(reference))
+            plan(spec, swept_batch_size=version.swept_batch_size)
+            fixed[name] = first(version, spec.rollback)
+    application: serve.Application = deployment(spec).bind(spec, fixed)
     return application

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from raymi.errors import ConflictError, DeploymentError, NotFoundError, UnreachableError
 
 _PATH = "/api/serve/applications/"
+_CLUSTER_PATH = "/api/cluster_status"
 _REQUEST_TIMEOUT_S = 60.0
 _POLL_INTERVAL_S = 0.5
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
@@ -38,7 +39,7 @@ class ServeClient:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Remember where to ask; nothing is sent yet."""
-        self._url = dashboard_url.rstrip("/") + _PATH
+        self._url = dashboard_url.rstrip("/")
         self._session = session or requests.Session()
         # A proxy of the environment has no business between us and a cluster's own port.
         self._session.trust_env = False
@@ -81,6 +82,22 @@ class ServeClient:
             for replica in deployment.get("replicas", ())
             if replica.get("state") == "RUNNING"
         )
+
+    def free_cpus(self) -> float | None:
+        """CPUs of the whole cluster that nothing has reserved; None: the cluster does not say.
+
+        It is told anew every few seconds.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found: Any = self._request("GET", path=_CLUSTER_PATH).json()
+        for name in ("data", "clusterStatus", "loadMetricsReport", "usage", "CPU"):
+            found = found.get(name) if isinstance(found, dict) else None
+        if not isinstance(found, list) or len(found) != 2:
+            return None
+        used, total = found
+        return float(total) - float(used)
 
     def put(self, application: Application, *, http_options: dict[str, Any]) -> None:
         """Add or update one application, and leave the others as they are.
@@ -164,12 +181,15 @@ class ServeClient:
                 config[name] = status[name]
         self._request("PUT", config)
 
-    def _request(self, method: str, body: dict[str, Any] | None = None) -> requests.Response:
+    def _request(
+        self, method: str, body: dict[str, Any] | None = None, *, path: str = _PATH
+    ) -> requests.Response:
+        url = self._url + path
         try:
-            answer = self._session.request(method, self._url, json=body, timeout=_REQUEST_TIMEOUT_S)
+            answer = self._session.request(method, url, json=body, timeout=_REQUEST_TIMEOUT_S)
         except requests.RequestException as error:
             raise UnreachableError(
-                f"no Ray dashboard at {self._url.removesuffix(_PATH)}",
+                f"no Ray dashboard at {self._url}",
                 why=type(error).__name__,
                 fix="start a cluster with `raymi up`, or set RAY_API_SERVER_ADDRESS",
             ) from error

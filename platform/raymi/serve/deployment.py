@@ -1,11 +1,7 @@
-"""The Ray Serve deployment: a replica that follows its application's rollout, and answers."""
+"""The Ray Serve deployment: a replica that follows its models' rollouts, and answers."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,26 +9,21 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from ray.serve.schema import LoggingConfig
 
-from raymi.errors import NotFoundError, RaymiError
 from raymi.serve.identity import DEPLOYMENT_NAME, ServedModel
-from raymi.serve.metrics import ReplicaMetrics, RequestMetrics, exposition
+from raymi.serve.metrics import exposition
 from raymi.serve.plan import plan
 from raymi.serve.rollout.files import RolloutFiles
-from raymi.serve.rollout.report import ReplicaReport
-from raymi.serve.rollout.state import Rollout, VersionRef, in_force
+from raymi.serve.rollout.state import Rollout, VersionRef
 from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
 
 if TYPE_CHECKING:
+    from raymi.evaluate.predictor import Predictor
+    from raymi.registry.bundle import Bundle
     from raymi.serve.api import ModelApi
+    from raymi.serve.follower import Follower
     from raymi.serve.host import ModelHost
 
-_LOOK_INTERVAL_S = 0.1
-"""How often a replica looks for another rollout: a rollback is to take effect within a second."""
-
-_JUDGE_INTERVAL_S = 0.5
-_REPORT_INTERVAL_S = 2.0
-_FORGOTTEN_AFTER_S = 60.0
 _HEALTH_CHECK_PERIOD_S = 2.0
 _HEALTH_CHECK_TIMEOUT_S = 30.0
 _GRACE_LOOP_S = 0.5
@@ -40,46 +31,48 @@ _GRACE_S = 30.0
 # A bundle that cannot be loaded will not load better the twentieth time (Ray's default).
 _MAX_STARTS = 3
 
-_log = logging.getLogger("ray.serve")
-
 
 class ModelServer:
     """One replica."""
 
-    def __init__(self, spec: DeploySpec, model: str, fixed: Rollout | None) -> None:
-        """Load and warm the version that answers; Serve sends requests only after this.
+    def __init__(self, spec: DeploySpec, fixed: dict[str, Rollout]) -> None:
+        """Load and warm the versions that answer; Serve sends requests only after this.
 
         Args:
-            spec: How to serve.
-            model: The model's name on the wire.
-            fixed: What to serve for ever; None: what the application's rollout says.
+            spec: How to serve, and which models.
+            fixed: By model, what to serve for ever; others follow the application's rollouts.
 
         Raises:
-            IntegrityError: The bundle is not the one that was registered.
+            IntegrityError: The only model's bundle is not the one that was registered.
             NotFoundError: The application has no rollout.
         """
         # Loaded here, so that building the application does not need torch.
         import torch
 
-        from raymi.serve.versions import ModelVersions
+        from raymi.serve.follower import start_all
 
         self._spec = spec
         settled = plan(spec, swept_batch_size=1)
         torch.set_num_threads(settled.num_threads)
         self._request_limits = settled.request
         self._replica = serve.get_replica_context().replica_id.unique_id
-        self._files = RolloutFiles(settings().store_dir, spec.name or model)
-        self._versions = ModelVersions(model, self._load, replica=self._replica)
-        self._metrics = RequestMetrics()
-        self._application = spec.name or model
-        self._versions.start(fixed or require_rollout(self._files))
-        self._watching: asyncio.Task[None] | None = None
-        if fixed is None:
-            # Serve calls this in its event loop.
-            self._watching = asyncio.get_running_loop().create_task(self._watch())
+        self._application = spec.name or spec.model_names[0]
+        self._models = tuple(self._follower(name) for name in spec.model_names)
+        start_all(self._models, fixed)
+
+    def _follower(self, model: str) -> Follower:
+        from raymi.serve.follower import Follower
+        from raymi.serve.versions import ModelVersions
+
+        further = None if model == self._spec.model_names[0] else model
+        return Follower(
+            ModelVersions(model, self._load_if_it_fits, replica=self._replica),
+            RolloutFiles(settings().store_dir, self._application, further=further),
+            self._replica,
+        )
 
     def __serve_build_asgi_app__(self) -> ModelApi:
-        from raymi.serve.api import build_api
+        from raymi.serve.api import Served, build_api
         from raymi.serve.guard import Access, Guard
         from raymi.serve.ingress import answer_directly
 
@@ -91,11 +84,13 @@ class ModelServer:
                 burst=access.burst,
             )
         )
+        first, *also = self._models
         api = build_api(
-            self._versions,
+            first.versions,
             self._request_limits,
             guard,
-            observe=self._metrics.answered,
+            also=[Served(model.versions, model.metrics.answered) for model in also],
+            observe=first.metrics.answered,
             exposition=self._expose,
         )
         once_reached = None
@@ -108,34 +103,24 @@ class ModelServer:
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; three failures replace the replica."""
-        self._versions.check()
-        if self._watching is not None and self._watching.done():
-            raise RuntimeError("this replica does not follow its rollout any more")
+        for model in self._models:
+            model.check()
 
     async def _expose(self) -> bytes:
-        """What all replicas have counted: this one until now, others until they last said so."""
-        reports = await asyncio.to_thread(self._files.reports)
-        own = self._versions.report(self._metrics)
-        if own is not None:
-            reports[self._replica] = own
-        fresh_s = time.time() - _FORGOTTEN_AFTER_S
-        return exposition(
-            self._application,
-            [
-                ReplicaMetrics(
-                    replica=report.replica,
-                    active_version=report.active.version,
-                    snapshot=report.metrics,
-                )
-                for report in reports.values()
-                if report.at_s > fresh_s
-            ],
-        )
+        """What all replicas have counted."""
+        counts = [count for model in self._models for count in await model.counts()]
+        return exposition(self._application, counts)
 
     def __del__(self) -> None:
         """Called by Serve when the replica is to go."""
-        with contextlib.suppress(AttributeError, OSError):
-            self._files.withdraw(self._replica)
+        for model in getattr(self, "_models", ()):
+            model.withdraw()
+
+    def _load_if_it_fits(self, version: VersionRef) -> ModelHost:
+        from raymi.serve.memory import room_for
+
+        with room_for(Path(version.path), version.reference):
+            return self._load(version)
 
     def _load(self, version: VersionRef) -> ModelHost:
         """Load a version, warm it, and check that it is what was registered; blocks."""
@@ -151,68 +136,33 @@ class ModelServer:
             precision=version.precision,
             max_batch_size=limits.max_batch_size,
         )
-        host = ModelHost(bundle, served, limits)
+        host = ModelHost(bundle, served, limits, predictor=self._predictor(bundle))
         host.warm_up()
-        host.check_golden(bundle.golden())
+        host.check_golden(bundle.golden(), self._spec.precision)
         # From here on it counts what is asked of it.
         host.batch_sizes.clear()
         return host
 
-    async def _watch(self) -> None:
-        """Follow the rollout, judge what is tried, and say how it goes; until the process ends."""
-        rollout: Rollout | None = None
-        judged_s = 0.0
-        told: ReplicaReport | None = None
-        await asyncio.to_thread(self._files.prune, older_than_s=_FORGOTTEN_AFTER_S)
-        while True:
-            try:
-                found = await asyncio.to_thread(self._files.read)
-                if found is not None and found != rollout:
-                    rollout = found
-                    self._versions.follow(rollout)
-                now_s = time.monotonic()
-                if rollout is not None and now_s - judged_s >= _JUDGE_INTERVAL_S:
-                    judged_s = now_s
-                    breach = self._versions.judge()
-                    if breach is not None:
-                        # Here at once; the note is for the other replicas, and for those to come.
-                        self._versions.follow(in_force(rollout, breach))
-                        await asyncio.to_thread(self._files.take_back, breach)
-                report = self._versions.report(self._metrics)
-                if report is not None and is_news(report, told):
-                    await asyncio.to_thread(self._files.report, report)
-                    told = report
-            except (OSError, RaymiError) as error:
-                # Storage may be away for a while: what is loaded goes on answering.
-                _log.warning("the rollout cannot be read: %s", error)
-            await asyncio.sleep(_LOOK_INTERVAL_S)
+    def _predictor(self, bundle: Bundle) -> Predictor | None:
+        """The network as the spec asks for it; None: as it was evaluated."""
+        from raymi.evaluate.network import default_device
+        from raymi.evaluate.predictor import Predictor
+        from raymi.serve.backends.catalog import open_backend
+        from raymi.serve.tuning.ways import served_precision
+        from raymi.specs.backend import BackendName
 
-
-def is_news(report: ReplicaReport, told: ReplicaReport | None) -> bool:
-    """Whether a report says something that the last one did not, or the last one is old."""
-    if told is None or report.at_s - told.at_s >= _REPORT_INTERVAL_S:
-        return True
-    return (report.generation, report.active, report.versions) != (
-        told.generation,
-        told.active,
-        told.versions,
-    )
-
-
-def require_rollout(files: RolloutFiles) -> Rollout:
-    """The rollout in force.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    rollout = files.read()
-    if rollout is None:
-        raise NotFoundError(
-            f"{files.directory}: no rollout",
-            why="nothing says which version of the model this application serves",
-            fix="deploy it with `raymi deploy`",
+        spec = self._spec
+        if spec.backend is BackendName.EAGER and spec.precision is None:
+            return None
+        backend = open_backend(
+            bundle,
+            spec.backend,
+            spec.precision or served_precision(bundle.precision),
+            num_threads=plan(spec, swept_batch_size=1).num_threads,
+            device=default_device(),
+            cache_dir=settings().store_dir / "converted",
         )
-    return rollout
+        return Predictor(backend, bundle.preprocessing)
 
 
 def deployment(spec: DeploySpec) -> serve.Deployment:

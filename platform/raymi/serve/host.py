@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from raymi.errors import RequestError
-from raymi.evaluate.predictor import Predictions
+from raymi.evaluate.predictor import Predictions, Predictor
 from raymi.registry.bundle import Bundle
 from raymi.registry.golden import GoldenExamples
 from raymi.serve.answers import first_non_finite, join, split
 from raymi.serve.batching import BatchLimits, BatchQueue
 from raymi.serve.identity import ServedModel
 from raymi.serve.rows import example_row, parse_rows
+from raymi.specs.backend import ServingPrecision
 
 _STUCK_AFTER_S = 60.0
 
@@ -37,8 +38,22 @@ CPU the batch needs the core that the loop would have gone on with; an accelerat
 class ModelHost:
     """A model, its identity and its batch queue."""
 
-    def __init__(self, bundle: Bundle, served: ServedModel, limits: BatchLimits) -> None:
-        """Build the network of a verified bundle; it answers once `warm_up` has returned."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        served: ServedModel,
+        limits: BatchLimits,
+        *,
+        predictor: Predictor | None = None,
+    ) -> None:
+        """Build the network of a verified bundle; it answers once `warm_up` has returned.
+
+        Args:
+            bundle: The model.
+            served: What it is called.
+            limits: When a batch leaves.
+            predictor: What computes; unset: the network as it was evaluated.
+        """
         self.served = served
         self.signature = bundle.signature
         self.is_ready = False
@@ -47,7 +62,7 @@ class ModelHost:
         self._leases = 0
         self._is_retired = False
         self._preprocessing = bundle.preprocessing
-        self._predictor = bundle.predictor()
+        self._predictor = predictor or bundle.predictor()
         self._max_batch_size = limits.max_batch_size
         self._queue: BatchQueue[pa.RecordBatch, Predictions] = BatchQueue(self._compute, limits)
 
@@ -95,8 +110,14 @@ class ModelHost:
         self._queue.computes_inline = took_s < _INLINE_BELOW_S.get(self._predictor.device.type, 0.0)
         self.is_ready = True
 
-    def check_golden(self, golden: GoldenExamples) -> None:
+    def check_golden(
+        self, golden: GoldenExamples, precision: ServingPrecision | None = None
+    ) -> None:
         """Predict the examples that were registered with the model, and compare.
+
+        Args:
+            golden: What was registered.
+            precision: The arithmetic in use, if it is not the registered one.
 
         Raises:
             IntegrityError: An answer differs by more than this arithmetic explains.
@@ -104,7 +125,12 @@ class ModelHost:
         parts: list[Predictions] = []
         for batch in golden.rows.to_batches(max_chunksize=self._max_batch_size):
             parts += self._queue.compute_now([batch])
-        golden.require_same(join(parts).outputs, name=self.served.name, version=self.served.version)
+        golden.require_same(
+            join(parts).outputs,
+            name=self.served.name,
+            version=self.served.version,
+            precision=precision,
+        )
 
     def _timed(self, rows: pa.RecordBatch) -> float:
         began_s = time.perf_counter()

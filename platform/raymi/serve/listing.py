@@ -15,7 +15,10 @@ class DeployedApplication(Record):
     """Its name."""
 
     model: str | None
-    """`NAME@VERSION`; None if it was not deployed by Raymi."""
+    """`NAME@VERSION` of its first model; None if it was not deployed by Raymi."""
+
+    also: tuple[str, ...]
+    """`NAME@VERSION` of the further models in the same replicas."""
 
     status: str
     """Ray Serve's word: `RUNNING`, `DEPLOYING`, `DEPLOY_FAILED`, ..."""
@@ -31,7 +34,7 @@ class DeployedApplication(Record):
 
 
 def deployed_applications(
-    status: Mapping[str, Any], served: Mapping[str, str]
+    status: Mapping[str, Any], served: Mapping[str, tuple[str, ...]]
 ) -> tuple[DeployedApplication, ...]:
     """Every application, by name.
 
@@ -41,7 +44,7 @@ def deployed_applications(
     """
     found: dict[str, dict[str, Any]] = status.get("applications", {})
     return tuple(
-        _application(status, name, found[name], served.get(name)) for name in sorted(found)
+        _application(status, name, found[name], served.get(name, ())) for name in sorted(found)
     )
 
 
@@ -62,7 +65,7 @@ def _host(status: Mapping[str, Any]) -> str:
 
 
 def _application(
-    status: Mapping[str, Any], name: str, found: Mapping[str, Any], served: str | None
+    status: Mapping[str, Any], name: str, found: Mapping[str, Any], served: tuple[str, ...]
 ) -> DeployedApplication:
     arguments = (found.get("deployed_app_config") or {}).get("args", {})
     replicas = [
@@ -73,7 +76,8 @@ def _application(
     route = found.get("route_prefix")
     return DeployedApplication(
         application=name,
-        model=served or arguments.get("model"),
+        model=served[0] if served else arguments.get("model"),
+        also=served[1:],
         status=found.get("status", "NOT_STARTED"),
         num_replicas=replicas.count("RUNNING"),
         endpoint=None if route is None else endpoint(status, route),

@@ -1,10 +1,10 @@
 """What an endpoint counts about itself, and how Prometheus reads it.
 
-    raymi_requests_total{application,replica,version,path,status}   answers
-    raymi_request_seconds{application,replica,version}              time of answers with status 200
-    raymi_batch_rows{application,replica,version}                   rows in one forward pass
-    raymi_queue_rows{application,replica}                           rows that wait for one
-    raymi_active_version{application,replica}                       number of the one that answers
+    raymi_requests_total{application,model,replica,version,path,status}  answers
+    raymi_request_seconds{application,model,replica,version}  time of answers with status 200
+    raymi_batch_rows{application,model,replica,version}       rows in one forward pass
+    raymi_queue_rows{application,model,replica}               rows that wait for one
+    raymi_active_version{application,model,replica}           number of the one that answers
 
 A load balancer stands in front of the replicas, so a scrape reaches any of them. Each writes what
 it has counted into its report, and whichever is asked tells it of all.
@@ -25,6 +25,9 @@ from prometheus_client.core import (
 )
 
 from raymi.store.record import Record
+
+OTHER = "other"
+"""The path of answers that are no predictions; they belong to no model."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -62,7 +65,7 @@ class Histogram(Record):
 
 
 class MetricsSnapshot(Record):
-    """Everything one replica has counted since it started."""
+    """Everything one replica has counted of a model since it started."""
 
     requests: tuple[RequestCount, ...] = ()
     seconds: tuple[Histogram, ...] = ()
@@ -120,13 +123,16 @@ def _rows(version: str, sizes: Counter[int]) -> Histogram:
 
 
 class ReplicaMetrics(Record):
-    """One replica's share of an answer to Prometheus."""
+    """One replica's share of an answer to Prometheus, for one of its models."""
+
+    model: str
+    """The model's name."""
 
     replica: str
     """Its id."""
 
-    active_version: int
-    """The version that answers there."""
+    active_version: int | None
+    """The version that answers there; None: none can."""
 
     snapshot: MetricsSnapshot
     """What it has counted."""
@@ -148,7 +154,7 @@ class _Collector:
 
     def collect(self) -> Iterable[Metric]:
         """Every family."""
-        where = ("application", "replica")
+        where = ("application", "model", "replica")
         requests = CounterMetricFamily(
             "raymi_requests", "Answers.", labels=(*where, "version", "path", "status")
         )
@@ -161,10 +167,12 @@ class _Collector:
         queue = GaugeMetricFamily("raymi_queue_rows", "Rows that wait.", labels=where)
         active = GaugeMetricFamily("raymi_active_version", "The one that answers.", labels=where)
         for replica in self._replicas:
-            here = (self._application, replica.replica)
+            here = (self._application, replica.model, replica.replica)
             snapshot = replica.snapshot
             for r in snapshot.requests:
-                requests.add_metric((*here, r.version, r.path, str(r.status)), r.count)
+                model = "" if r.path == OTHER else replica.model
+                labels = (self._application, model, replica.replica)
+                requests.add_metric((*labels, r.version, r.path, str(r.status)), r.count)
             for family, bounds, histograms in (
                 (seconds, SECONDS, snapshot.seconds),
                 (rows, ROWS, snapshot.batch_rows),
@@ -172,7 +180,8 @@ class _Collector:
                 for h in histograms:
                     family.add_metric((*here, h.version), _cumulative(bounds, h.counts), h.total)
             queue.add_metric(here, snapshot.queue_rows)
-            active.add_metric(here, replica.active_version)
+            if replica.active_version is not None:
+                active.add_metric(here, replica.active_version)
         return (requests, seconds, rows, queue, active)
 
 

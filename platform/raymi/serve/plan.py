@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from raymi.errors import SpecError
 from raymi.serve.batching import BatchLimits
@@ -18,6 +18,10 @@ _LEAST_ONGOING_REQUESTS = 64
 
 _MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
 """Of request bodies in one replica. Parsed JSON takes about ten times its text."""
+
+_MOST_REQUESTS_AT_ONCE = 512
+"""That HAProxy gives to one replica. Where a replica has several models, the rows that wait for one
+of them must not be all of these, or the others would get none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
         SpecError: Fewer requests than two batches would be taken on at once.
     """
     max_batch_size = spec.batching.max_batch_size or swept_batch_size
+    num_models = len(spec.model_names)
     ongoing = spec.max_ongoing_requests or max(_LEAST_ONGOING_REQUESTS, 4 * max_batch_size)
     if ongoing < 2 * max_batch_size:
         raise SpecError(
@@ -56,17 +61,20 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
             "never fill one while another is computed",
             fix=f"--set max_ongoing_requests={2 * max_batch_size} or more, or leave it out",
         )
+    waiting = max(ongoing, spec.max_queued_requests)
+    if num_models > 1:
+        waiting = min(waiting, max(2 * max_batch_size, _MOST_REQUESTS_AT_ONCE // num_models))
     return ServingPlan(
         batch=BatchLimits(
             max_batch_size=max_batch_size,
             max_wait_s=spec.batching.max_wait_ms / 1000.0,
-            max_waiting_rows=max(ongoing, spec.max_queued_requests),
+            max_waiting_rows=waiting,
             max_age_s=spec.request_timeout_s,
         ),
         request=RequestLimits(
             max_request_bytes=spec.max_request_bytes,
             max_rows=spec.max_rows_per_request,
-            max_bytes_at_once=max(_MOST_BYTES_AT_ONCE, spec.max_request_bytes),
+            max_bytes_at_once=max(_MOST_BYTES_AT_ONCE // num_models, spec.max_request_bytes),
             timeout_s=spec.request_timeout_s,
         ),
         max_ongoing_requests=ongoing,
@@ -99,5 +107,7 @@ def spec_from_arguments(arguments: Mapping[str, Any]) -> DeploySpec:
 
 
 def _is_text(annotation: Any) -> bool:
-    """Whether a field may hold text, looking through Optional and Annotated."""
+    """Whether a field may hold text, looking through Optional and Annotated, not into lists."""
+    if get_origin(annotation) is tuple:
+        return False
     return annotation is str or any(map(_is_text, get_args(annotation)))

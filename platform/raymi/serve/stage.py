@@ -1,15 +1,16 @@
-"""Put a model behind an endpoint: DeploySpec -> Deployment."""
+"""Put models behind an endpoint: DeploySpec -> Deployment."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
-from raymi.errors import ConflictError
+from raymi.errors import ConflictError, RaymiError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.protocol import ModelStore
 from raymi.serve.applications import ServeClient
@@ -19,12 +20,13 @@ from raymi.serve.listing import endpoint, grpc_endpoint
 from raymi.serve.plan import plan
 from raymi.serve.rollout import state
 from raymi.serve.rollout.control import RolloutControl, Share
-from raymi.serve.rollout.files import RolloutFiles
+from raymi.serve.rollout.files import RolloutFiles, further_models
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
+from raymi.serve.rollout.state import VersionRef
 from raymi.serve.rows import example_row
 from raymi.serve.tokens import ensure_token, token_path
 from raymi.settings import settings
-from raymi.specs.deploy import DeploySpec
+from raymi.specs.deploy import BreachRules, DeploySpec
 from raymi.store.record import Record
 
 _EVERYTHING = Share()
@@ -63,6 +65,9 @@ class Deployment(Record):
     rollout: str
     """What became of the version: why the rollout is as it is."""
 
+    also: tuple[str, ...] = ()
+    """`NAME@VERSION` of the further models in the same replicas."""
+
     example: dict[str, JsonValue]
     """A body that `POST /predict` takes."""
 
@@ -76,10 +81,10 @@ def run(
     share: Share = _EVERYTHING,
     timeout_s: float = 180.0,
 ) -> Deployment:
-    """Deploy, and return once the model answers.
+    """Deploy, and return once every model answers.
 
     Args:
-        spec: Which model, and under which limits.
+        spec: Which models, and under which limits.
         client: The cluster.
         store: Where the model reference is looked up before anything is sent.
         http_options: `host` and `port` for Serve, if it is not running yet.
@@ -93,26 +98,27 @@ def run(
             this one beside.
         DeploymentError: It did not become healthy; an earlier version goes on serving.
     """
-    version = store.resolve(spec.model)
-    bundle = load_bundle(Path(version.path), fingerprint=version.fingerprint)
-    settled = plan(spec, swept_batch_size=version.micro_batch_size)
+    version, *further = (store.resolve(reference) for reference in (spec.model, *spec.also))
+    bundle, *_ = (load_bundle(Path(v.path), fingerprint=v.fingerprint) for v in (version, *further))
+    settled, *_ = (plan(spec, swept_batch_size=v.micro_batch_size) for v in (version, *further))
     here = settings()
     spec = _settle(spec, version.name, here.home_dir)
     name = spec.name or version.name
-    files = RolloutFiles(here.store_dir, name)
-    control = RolloutControl(files, lambda: client.replicas(name))
     application = _application(spec, name)
-    wanted = reference_to(version)
+    wanted = [reference_to(v) for v in (version, *further)]
     running = client.configured(name)
-    if running is None or files.read() is None:
-        _require_not_a_trial(share, name)
-        files.remove()
-        files.write(state.first(wanted, spec.rollback))
-    else:
-        control.deploy(wanted, spec.rollback, share=share, timeout_s=timeout_s)
+    is_new = running is None or RolloutFiles(here.store_dir, name).read() is None
+    _require_order(here.store_dir, name, spec.model_names, is_new=is_new)
+    controls = _controls(here.store_dir, name, client, spec.model_names)
+    added = roll_out(wanted, controls, spec.rollback, share, is_new=is_new, timeout_s=timeout_s)
     if running != application:
-        client.put(application, http_options=dict(http_options))
-        client.wait_until_running(application, timeout_s=timeout_s)
+        with _forgotten_on_failure(() if is_new else added):
+            client.put(application, http_options=dict(http_options))
+            client.wait_until_running(application, timeout_s=timeout_s)
+    for files, control in controls:
+        if files in added and spec.also:
+            control.wait_until_it_answers(timeout_s=timeout_s)
+    _forget_others(here.store_dir, name, spec.model_names)
     is_ours = spec.access.mode == "token" and token_path(here.home_dir, name).is_file()
     return Deployment(
         application=name,
@@ -122,7 +128,8 @@ def run(
         fingerprint=version.fingerprint,
         max_batch_size=settled.batch.max_batch_size,
         token_path=str(token_path(here.home_dir, name)) if is_ours else None,
-        rollout=control.current().reason,
+        rollout=controls[0][1].current().reason,
+        also=tuple(ref.reference for ref in wanted[1:]),
         example={"rows": [example_row(bundle.signature)]},
     )
 
@@ -136,6 +143,89 @@ def over_grpc(deployment: Deployment, *, client: ServeClient, port: int | None) 
     return deployment.model_copy(update={"grpc_endpoint": found})
 
 
+Controls = Sequence[tuple[RolloutFiles, RolloutControl]]
+"""Of an application's models, the first model's first."""
+
+
+def roll_out(
+    wanted: Sequence[VersionRef],
+    controls: Controls,
+    rules: BreachRules,
+    share: Share,
+    *,
+    is_new: bool,
+    timeout_s: float,
+) -> list[RolloutFiles]:
+    """Let each model's version answer, or try it where it is another than the one that does.
+
+    Args:
+        wanted: A version of each model.
+        controls: In the same order.
+        rules: When a version is taken back.
+        share: For the versions that are only to be tried.
+        is_new: Whether nothing is deployed yet; what an earlier application left is forgotten.
+        timeout_s: For each.
+
+    Returns:
+        The files of the models that had no rollout.
+
+    Raises:
+        ConflictError: There is nothing to try a version beside.
+        DeploymentError: A replica refused a version; the models before it have been rolled out.
+    """
+    if is_new:
+        _require_not_a_trial(share, controls[0][0].directory.name)
+        controls[0][0].remove()
+    rollouts = [files.read() for files, _ in controls]
+    changed = [r is not None and r.active != w for r, w in zip(rollouts, wanted, strict=True)]
+    added: list[RolloutFiles] = []
+    for at, (files, control) in enumerate(controls):
+        is_tried = changed[at] or (at == 0 and not any(changed))
+        if rollouts[at] is not None:
+            part = share if is_tried else _EVERYTHING
+            control.deploy(wanted[at], rules, share=part, timeout_s=timeout_s)
+        else:
+            files.write(state.first(wanted[at], rules))
+            added.append(files)
+    return added
+
+
+@contextlib.contextmanager
+def _forgotten_on_failure(added: Sequence[RolloutFiles]) -> Iterator[None]:
+    """If the replicas with further models do not start, nobody follows these models' rollouts."""
+    try:
+        yield
+    except RaymiError:
+        for files in added:
+            files.remove()
+        raise
+
+
+def _forget_others(store_dir: Path, name: str, models: Sequence[str]) -> None:
+    """Remove the rollouts of further models that the application does not have any more."""
+    for model in set(further_models(store_dir, name)) - set(models[1:]):
+        RolloutFiles(store_dir, name, further=model).remove()
+
+
+def _controls(store_dir: Path, name: str, client: ServeClient, models: Sequence[str]) -> Controls:
+    every = [RolloutFiles(store_dir, name)]
+    every += [RolloutFiles(store_dir, name, further=model) for model in models[1:]]
+    return [(files, RolloutControl(files, lambda: client.replicas(name))) for files in every]
+
+
+def _require_order(store_dir: Path, name: str, models: Sequence[str], *, is_new: bool) -> None:
+    """Refuse to let a further model take the first one's place, or the other way round."""
+    first = RolloutFiles(store_dir, name).read()
+    if is_new or first is None or first.active.name == models[0]:
+        return
+    if first.active.name in models or models[0] in further_models(store_dir, name):
+        raise ConflictError(
+            f"{name}: {models[0]} cannot become its first model",
+            why=f"`POST /predict` asks {first.active.name}, which answers there now",
+            fix=f"keep the order of the models, or `raymi undeploy {name}` first",
+        )
+
+
 def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
     """Fill in the name and the token."""
     spec = spec.model_copy(update={"name": spec.name or model})
@@ -143,11 +233,12 @@ def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
     if access.mode == "token" and not access.token_sha256:
         digest = ensure_token(home, spec.name or model)
         access = access.model_copy(update={"token_sha256": (digest,)})
-    return spec.model_copy(update={"access": access, "model": f"{model}@{FOLLOWS_ROLLOUT}"})
+    first, *also = (f"{each}@{FOLLOWS_ROLLOUT}" for each in spec.model_names)
+    return spec.model_copy(update={"access": access, "model": first, "also": tuple(also)})
 
 
 def _application(spec: DeploySpec, name: str) -> dict[str, Any]:
-    """The application as Serve is told of it: nothing in it changes with the model's version.
+    """The application as Serve is told of it: nothing in it changes with a model's version.
 
     The number of replicas is not among the arguments either: with other arguments Serve would
     replace every replica.

@@ -65,20 +65,22 @@ class ModelVersions:
         If it cannot be loaded and there is a previous one, that one answers.
 
         Raises:
-            RaymiError: None of them can.
+            Exception: None of them can, and why the last could not. A later rollout may name one
+                that can.
         """
-        candidates = [v for v in (rollout.active, rollout.previous) if v is not None]
-        for version in candidates:
+        why_not: Exception | None = None
+        for version in (v for v in (rollout.active, rollout.previous) if v is not None):
             try:
                 self._hosts[version] = self._load(version)
-            except RaymiError as error:
-                self._failures[version] = f"{error.what}: {error.why}"
-                if version == candidates[-1]:
-                    raise
+            except Exception as error:  # noqa: BLE001 - whatever a network's own code may raise
+                self._failures[version] = _reason(error)
+                why_not = error
             else:
                 self._active = version
                 break
         self._follow(rollout)
+        if self._active is None and why_not is not None:
+            raise why_not
 
     def follow(self, rollout: Rollout) -> None:
         """Do what a rollout says: at once as far as its versions are loaded, else once they are."""
@@ -106,11 +108,7 @@ class ModelVersions:
             return
         error = done.exception()
         if error is not None:
-            why = (
-                f"{error.what}: {error.why}"
-                if isinstance(error, RaymiError)
-                else f"{type(error).__name__}: {error}"
-            )
+            why = _reason(error)
             self._failures[version] = why
             _log.error("%s does not answer here: %s", version.reference, why)
             return
@@ -149,11 +147,12 @@ class ModelVersions:
             OverloadedError: None is loaded yet.
         """
         if self._active is None:
+            is_hopeless = self._failures and not self._loading
             raise OverloadedError(
-                "the model is being loaded",
-                why="no version of it can answer yet",
-                fix="repeat the request in a second",
-                retry_after_s=1,
+                "the model is not loaded",
+                why="no version of it could be" if is_hopeless else "it is being loaded",
+                fix="repeat the request later; `raymi rollout` says which versions there are",
+                retry_after_s=10 if is_hopeless else 1,
             )
         return self._hosts[self._active]
 
@@ -267,8 +266,8 @@ class ModelVersions:
         return rollout.on_probation and trial.age_s < rollout.rules.probation_s
 
     def report(self, requests: RequestMetrics) -> ReplicaReport | None:
-        """What this replica does and has counted; None before it does anything."""
-        if self._active is None or self._rollout is None:
+        """What this replica does and has counted; None before it follows any rollout."""
+        if self._rollout is None:
             return None
         metrics = requests.snapshot(
             {str(version.version): host.batch_sizes for version, host in self._hosts.items()},
@@ -300,3 +299,10 @@ class ModelVersions:
         """
         for host in self._hosts.values():
             host.check()
+
+
+def _reason(error: BaseException) -> str:
+    """Why a version does not answer, in one line."""
+    if isinstance(error, RaymiError):
+        return f"{error.what}: {error.why}"
+    return f"{type(error).__name__}: {error}"

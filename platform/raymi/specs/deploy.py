@@ -6,8 +6,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.base import Spec
 from raymi.specs.data import Name
+
+ModelReference = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}@[a-z0-9]+$")]
+"""`NAME@ALIAS` or `NAME@VERSION`."""
 
 
 class BatchingSpec(Spec):
@@ -67,7 +71,7 @@ class BreachRules(Spec):
 
 
 class DeploySpec(Spec):
-    """One model behind one endpoint."""
+    """One model behind one endpoint, or several in the same replicas."""
 
     kind: Literal["deploy"] = "deploy"
     """Tells specs apart."""
@@ -75,11 +79,21 @@ class DeploySpec(Spec):
     name: Name | None = None
     """The application; unset: the model's name."""
 
-    model: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}@[a-z0-9]+$")
+    model: ModelReference
     """`NAME@ALIAS` or `NAME@VERSION`, such as `digits@champion` or `digits@3`."""
+
+    also: tuple[ModelReference, ...] = ()
+    """Further models in the same replicas, such as `[adult@champion]`: for machines where a replica
+    for each model costs too much memory."""
 
     route_prefix: str = Field(default="/", pattern=r"^/[A-Za-z0-9/_-]*$")
     """Where under the server the application answers."""
+
+    backend: BackendName = BackendName.EAGER
+    """Who executes the network; the others compile or convert it when a replica starts."""
+
+    precision: ServingPrecision | None = None
+    """Arithmetic of the forward pass; unset: as the model was evaluated."""
 
     num_replicas: PositiveInt = 1
     """Copies of the model."""
@@ -111,6 +125,21 @@ class DeploySpec(Spec):
 
     rollback: BreachRules = BreachRules()
     """When a new version is taken back by itself."""
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of all models, the one that `POST /predict` asks first."""
+        return tuple(reference.partition("@")[0] for reference in (self.model, *self.also))
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Self:
+        names = self.model_names
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"also: {', '.join(twice)} is there twice; a replica serves one version of a model "
+                "(try another with --canary)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batches_can_fill(self) -> Self:

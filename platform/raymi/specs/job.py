@@ -8,8 +8,9 @@ from raymi.specs.data import DataSpec
 from raymi.specs.deploy import DeploySpec
 from raymi.specs.sweep import SweepSpec
 from raymi.specs.train import TrainSpec
+from raymi.specs.tune_serving import TuneServingSpec
 
-JobSpec = DataSpec | TrainSpec | SweepSpec | DeploySpec | BatchPredictSpec
+JobSpec = DataSpec | TrainSpec | SweepSpec | DeploySpec | BatchPredictSpec | TuneServingSpec
 
 KINDS: dict[str, type[Spec]] = {
     "data": DataSpec,
@@ -17,5 +18,6 @@ KINDS: dict[str, type[Spec]] = {
     "sweep": SweepSpec,
     "deploy": DeploySpec,
     "batch_predict": BatchPredictSpec,
+    "tune_serving": TuneServingSpec,
 }
 """`kind:` in a file -> the spec it must satisfy."""

@@ -57,7 +57,7 @@ class Receipt(Record):
             IntegrityError: It is not a receipt, or not all of it is as it was written.
         """
         document = _read(path)
-        if (difference := _digest_difference(document)) is not None:
+        if (difference := digest_difference(document)) is not None:
             raise _damaged(path, difference)
         return _parse(cls, document, path)
 
@@ -76,7 +76,7 @@ def seal(evidence: Evidence, *, created_at: datetime) -> Receipt:
         decision=decide(evidence),
         sha256="",
     )
-    return unsigned.model_copy(update={_DIGEST: _digest(unsigned.model_dump(mode="json"))})
+    return unsigned.model_copy(update={_DIGEST: digest(unsigned.model_dump(mode="json"))})
 
 
 def verify(receipt: Receipt | Path) -> tuple[str, ...]:
@@ -93,19 +93,19 @@ def verify(receipt: Receipt | Path) -> tuple[str, ...]:
     else:
         document = _read(receipt)
         receipt = _parse(Receipt, document, receipt)
-    digest = _digest_difference(document)
-    found = [] if digest is None else [digest]
+    altered = digest_difference(document)
+    found = [] if altered is None else [altered]
     try:
         recomputed = decide(receipt.evidence)
     except (ArithmeticError, LookupError, ValueError) as error:
         # Only what nobody measured can be that inconsistent.
         return (*found, f"decision: cannot follow from this evidence ({error})")
     stored = receipt.decision.model_dump(mode="json")
-    differences = list(_differences(stored, recomputed.model_dump(mode="json"), "decision"))
-    if differences and receipt.raymi != raymi.__version__:
+    unlike = list(differences(stored, recomputed.model_dump(mode="json"), "decision"))
+    if unlike and receipt.raymi != raymi.__version__:
         versions = f"decided by {receipt.raymi}, recomputed by {raymi.__version__}"
         found.append(f"raymi: {versions}; the rules may have changed")
-    return (*found, *differences)
+    return (*found, *unlike)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -142,28 +142,30 @@ def _damaged(path: Path, why: str) -> IntegrityError:
     )
 
 
-def _digest(document: dict[str, Any]) -> str:
+def digest(document: dict[str, Any]) -> str:
+    """sha256 (hex) of all of a receipt but its own `sha256`."""
     rest = {name: part for name, part in document.items() if name != _DIGEST}
     return hashlib.sha256(canonical(rest).encode()).hexdigest()
 
 
-def _digest_difference(document: dict[str, Any]) -> str | None:
-    computed = _digest(document)
+def digest_difference(document: dict[str, Any]) -> str | None:
+    """What its `sha256` says and what its content gives; None: the same."""
+    computed = digest(document)
     if computed == document[_DIGEST]:
         return None
     return f"{_DIGEST}: the receipt says {document[_DIGEST]}, its content gives {computed}"
 
 
-def _differences(stored: Any, computed: Any, path: str) -> Iterator[str]:
+def differences(stored: Any, computed: Any, path: str) -> Iterator[str]:
     """Where two documents differ, with both values."""
     if isinstance(stored, dict) and isinstance(computed, dict):
         for name in stored | computed:
-            yield from _differences(stored.get(name), computed.get(name), f"{path}.{name}")
+            yield from differences(stored.get(name), computed.get(name), f"{path}.{name}")
     elif isinstance(stored, list) and isinstance(computed, list):
         if len(stored) != len(computed):
             yield f"{path}: the receipt has {len(stored)}, its evidence gives {len(computed)}"
         for index, (one, other) in enumerate(zip(stored, computed, strict=False)):
-            yield from _differences(one, other, f"{path}[{index}]")
+            yield from differences(one, other, f"{path}[{index}]")
     elif not _are_equal(stored, computed):
         yield f"{path}: the receipt says {stored!r}, its evidence gives {computed!r}"
 

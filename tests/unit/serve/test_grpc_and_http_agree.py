@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raymi.errors import RequestError
-from raymi.serve.binary import DTYPES, LENGTH_HEADER, encode
+from raymi.serve.binary import DTYPES, LENGTH_HEADER
 from raymi.serve.grpc import open_inference_pb2 as pb
 from raymi.serve.grpc.codes import code_of
 from raymi.serve.grpc.messages import CONTENTS, decode, infer_response, parse
@@ -50,6 +51,12 @@ def numbers(draw, num_rows):
     return datatype, draw(st.lists(one, min_size=num_rows, max_size=num_rows))
 
 
+def bytes_of(elements, datatype):
+    if datatype != "BYTES":
+        return np.array(elements, dtype=DTYPES[datatype]).tobytes()
+    return b"".join(struct.pack("<I", len(e.encode())) + e.encode() for e in elements)
+
+
 def over_json(tensors, signature):
     inputs = [
         {"name": name, "shape": shape, "datatype": datatype, "data": elements}
@@ -61,7 +68,7 @@ def over_json(tensors, signature):
 
 
 def over_bytes(tensors, signature):
-    blobs = [encode(elements, datatype) for _, _, datatype, elements in tensors]
+    blobs = [bytes_of(elements, datatype) for _, _, datatype, elements in tensors]
     inputs = [
         {"name": name, "shape": shape, "datatype": datatype,
          "parameters": {"binary_data_size": len(blob)}}
@@ -76,7 +83,7 @@ def over_grpc(tensors, signature, *, raw):
     for name, shape, datatype, elements in tensors:
         tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)
         if raw:
-            request.raw_input_contents.append(encode(elements, datatype))
+            request.raw_input_contents.append(bytes_of(elements, datatype))
         else:
             plain = [e.encode() if isinstance(e, str) else e for e in elements]
             getattr(tensor.contents, CONTENTS[datatype]).extend(plain)

@@ -23,7 +23,7 @@ def samples(text):
 
 
 def value(found, name, **labels):
-    return found[(name, *sorted({"application": "digits", **labels}.items()))]
+    return found[(name, *sorted({"application": "digits", "model": "digits", **labels}.items()))]
 
 
 def counted():
@@ -37,7 +37,8 @@ def counted():
 @pytest.fixture
 def found():
     replicas = [
-        ReplicaMetrics(replica=name, active_version=3, snapshot=counted()) for name in ("a", "b")
+        ReplicaMetrics(model="digits", replica=name, active_version=3, snapshot=counted())
+        for name in ("a", "b")
     ]
     return samples(exposition("digits", replicas).decode())
 
@@ -79,7 +80,7 @@ def test_the_endpoint_counts_what_it_answers(host, good_row):
 
     async def expose():
         snapshot = metrics.snapshot({}, queue_rows=0)
-        replica = ReplicaMetrics(replica="a", active_version=4, snapshot=snapshot)
+        replica = ReplicaMetrics(model="digits", replica="a", active_version=4, snapshot=snapshot)
         return exposition("digits", [replica])
 
     limits = RequestLimits(max_request_bytes=10_000, max_rows=20)
@@ -98,4 +99,4 @@ def test_the_endpoint_counts_what_it_answers(host, good_row):
     answers = "raymi_requests_total"
     assert value(found, answers, version="4", path="/predict", status="200", **here) == 1
     assert value(found, answers, version="", path="/predict", status="400", **here) == 1
-    assert value(found, answers, version="", path="other", status="200", **here) == 1
+    assert value(found, answers, version="", path="other", status="200", model="", **here) == 1

@@ -163,7 +163,7 @@ def test_what_answers_everywhere_is_listed(tmp_path):
     Desk(tmp_path).deploy(2)
     RolloutFiles(tmp_path, "other").write(serving(7))
 
-    assert served_references(tmp_path) == {"digits": "digits@2", "other": "digits@7"}
+    assert served_references(tmp_path) == {"digits": ("digits@2",), "other": ("digits@7",)}
 
 
 def test_what_cannot_be_written_changes_nothing(tmp_path):

@@ -78,6 +78,11 @@ def available(facts: Facts) -> tuple[Availability, ...]:
     )
 
 
+def is_offered(backend: BackendName, precision: ServingPrecision) -> bool:
+    """Whether a backend knows this arithmetic at all, on whatever machine."""
+    return precision in _OFFERED[backend]
+
+
 def require(backend: BackendName, precision: ServingPrecision, facts: Facts) -> None:
     """Refuse what does not run.
 

@@ -27,6 +27,7 @@ from raymi.serve.grpc import open_inference_pb2 as pb
 from raymi.serve.grpc.codes import code_of, details_of, particulars
 from raymi.serve.grpc.messages import decode, infer_response, model_metadata, model_path, parse
 from raymi.serve.guard import Guard
+from raymi.serve.metrics import OTHER
 from raymi.serve.problems import unexpected
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -37,7 +38,6 @@ INFER = f"/{SERVICE}/ModelInfer"
 _OPEN_CALLS = frozenset({f"/{SERVICE}/ServerLive", f"/{SERVICE}/ServerReady"})
 """Probes of an orchestrator carry no token."""
 
-_OTHER = "other"
 _OK, _GONE = 200, 499
 """HTTP statuses; the second is what proxies write down for a caller that did not wait."""
 
@@ -138,7 +138,7 @@ class InferenceService:
             fault = unexpected()
         finally:
             seconds = time.perf_counter() - began_s
-            call.observe(path if path == INFER else _OTHER, call.version, status, seconds)
+            call.observe(path if path == INFER else OTHER, call.version, status, seconds)
         await context.abort(code_of(fault), details_of(fault), (own, *particulars(fault)))
         raise AssertionError("an aborted call has no answer")
 

@@ -40,7 +40,7 @@ class Share:
 
 
 class RolloutControl:
-    """The rollout of one application."""
+    """The rollout of one model of an application."""
 
     def __init__(
         self,
@@ -105,6 +105,15 @@ class RolloutControl:
             return self._put_and_wait(tried)
         return self._put_and_wait(state.completed(prepared))
 
+    def wait_until_it_answers(self, *, timeout_s: float) -> None:
+        """Wait until every running replica has the version that should answer.
+
+        Raises:
+            DeploymentError: One could not load it, or did not in time.
+        """
+        now = self.current()
+        self._wait_until_loaded(now, now.active, timeout_s=timeout_s)
+
     def complete(self) -> Rollout:
         """Let the version that is tried answer everything.
 
@@ -168,6 +177,8 @@ class RolloutControl:
         self, rollout: Rollout, version: VersionRef, *, timeout_s: float
     ) -> None:
         deadline_s = self._now_s() + timeout_s
+        is_new = version != rollout.active
+        goes_on = rollout.active.reference if is_new else "what else is served there"
         while True:
             self._require(rollout)
             waiting = 0
@@ -183,7 +194,7 @@ class RolloutControl:
                     raise DeploymentError(
                         f"{version.reference} was refused by replica {replica}",
                         why=found.reason or "no reason given",
-                        fix=f"{rollout.active.reference} goes on answering; deploy another version",
+                        fix=f"{goes_on} goes on answering; deploy another version",
                     )
             if running and not waiting:
                 return
@@ -191,7 +202,7 @@ class RolloutControl:
                 raise DeploymentError(
                     f"{version.reference} was not loaded after {timeout_s:.0f} s",
                     why=f"{waiting} of {len(running)} replicas have not finished",
-                    fix=f"{rollout.active.reference} goes on answering; try again with --timeout",
+                    fix=f"{goes_on} goes on answering; try again with --timeout",
                 )
             self._sleep(_POLL_INTERVAL_S)
 

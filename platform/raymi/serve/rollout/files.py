@@ -5,6 +5,7 @@
       breach.json            the version that a replica has taken back, and why
       replicas/<id>.json     what a replica does, and how its versions compare
       history.jsonl          every rollout that was asked for
+      models/<name>/         the same four for each further model in the same replicas
 
 Replicas look at the first two several times a second. Serve's own way to change a running replica,
 `reconfigure`, takes it out of routing for as long as it lasts, and with one replica that is all.
@@ -30,14 +31,22 @@ _ROLLOUT = "rollout.json"
 _BREACH = "breach.json"
 _HISTORY = "history.jsonl"
 _REPLICAS = "replicas"
+_MODELS = "models"
 
 
 class RolloutFiles:
-    """The directory of one application."""
+    """The directory of one application's first model, or of a further one."""
 
-    def __init__(self, store_dir: Path, application: str) -> None:
-        """Know where it is; nothing is made yet."""
-        self.directory = store_dir / _ROOT / application
+    def __init__(self, store_dir: Path, application: str, *, further: str | None = None) -> None:
+        """Know where it is; nothing is made yet.
+
+        Args:
+            store_dir: The store.
+            application: The application.
+            further: The name of a further model; None: the first.
+        """
+        directory = store_dir / _ROOT / application
+        self.directory = directory if further is None else directory / _MODELS / further
 
     def write(self, rollout: Rollout) -> None:
         """Put a rollout in force.
@@ -117,16 +126,48 @@ class RolloutFiles:
         return found
 
     def remove(self) -> None:
-        """Forget the application."""
+        """Forget the model; with the first one, the application."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def served_references(store_dir: Path) -> dict[str, str]:
-    """What answers in every application that has a rollout: `NAME@VERSION` by application."""
-    served: dict[str, str] = {}
+def further_models(store_dir: Path, application: str) -> tuple[str, ...]:
+    """Names of the models that an application has a rollout for beside its first."""
+    below = RolloutFiles(store_dir, application).directory / _MODELS
+    return tuple(path.parent.name for path in sorted(below.glob(f"*/{_ROLLOUT}")))
+
+
+def files_of(store_dir: Path, application: str, model: str | None) -> RolloutFiles:
+    """The directory of one of an application's models.
+
+    Args:
+        store_dir: The store.
+        application: The application.
+        model: The model's name; None: the first.
+    """
+    first = RolloutFiles(store_dir, application)
+    if model is None:
+        return first
+    rollout = first.read()
+    if rollout is not None and rollout.active.name == model:
+        return first
+    return RolloutFiles(store_dir, application, further=model)
+
+
+def served_references(store_dir: Path) -> dict[str, tuple[str, ...]]:
+    """What answers in every application that has a rollout, by application.
+
+    `NAME@VERSION` of each of its models, the first model's first.
+    """
+    served: dict[str, tuple[str, ...]] = {}
     for path in sorted((store_dir / _ROOT).glob(f"*/{_ROLLOUT}")):
-        with contextlib.suppress(IntegrityError):
-            rollout = RolloutFiles(store_dir, path.parent.name).read()
-            if rollout is not None:
-                served[path.parent.name] = rollout.active.reference
+        name = path.parent.name
+        every = [RolloutFiles(store_dir, name)]
+        every += [RolloutFiles(store_dir, name, further=m) for m in further_models(store_dir, name)]
+        found: list[str] = []
+        for files in every:
+            with contextlib.suppress(IntegrityError):
+                if (rollout := files.read()) is not None:
+                    found.append(rollout.active.reference)
+        if found:
+            served[name] = tuple(found)
     return served

@@ -1,4 +1,4 @@
-"""What a replica says about itself: which versions it has, and how they compare."""
+"""What a replica says about one of its models: which versions it has, and how they compare."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class ReplicaReport(Record):
     generation: int
     """The rollout that it follows."""
 
-    active: VersionRef
-    """The version that answers."""
+    active: VersionRef | None
+    """The version that answers; None: none of them can."""
 
     versions: tuple[VersionReport, ...]
     """Everything it has, or tries to load."""
