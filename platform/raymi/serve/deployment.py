@@ -97,7 +97,9 @@ class ModelServer:
         if settings().grpc_port is not None:
             from raymi.serve.grpc.server import ReplicaServer
 
-            once_reached = ReplicaServer(api.over_grpc()).listen_beside
+            # Kept here: a server that nobody knows any more stops.
+            self._grpc = ReplicaServer(api.over_grpc())
+            once_reached = self._grpc.listen_beside
         answer_directly(api, route_prefix=self._spec.route_prefix, once_reached=once_reached)
         return api
 
