@@ -162,6 +162,7 @@ WRONG = {
     "a huge shape, raw": request_of(
         bare("pixels", "UINT8", [20, 2**31 - 1]), raw_input_contents=[b"\0"]
     ),
+    "a thousand dimensions": request_of(bare("pixels", "UINT8", [1] * 1000), WEIGHT),
     "no rows": request_of(bare("pixels", "UINT8", [0, 4]), WEIGHT),
     "fewer rows than none": request_of(bare("pixels", "UINT8", [-1, 4]), WEIGHT),
     "too few elements": request_of(typed("pixels", "UINT8", [2, 4], uint_contents=[1]), WEIGHT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ CONTENTS: dict[str, str] = {
     "BYTES": "bytes_contents",
 }
 """Datatype -> the member of InferTensorContents that has its elements. Of FP16 there is none."""
+
+
+_MOST_DIMENSIONS = 32
+"""No model has so many: a shape that does is wrong with or without the rest."""
 
 
 def decode(kind: type[Message], body: bytes) -> Any:
@@ -87,7 +92,7 @@ def _tensor(
     described = {
         "name": tensor.name,
         "datatype": tensor.datatype,
-        "shape": list(tensor.shape),
+        "shape": list(tensor.shape[:_MOST_DIMENSIONS]),
     }
     member = CONTENTS.get(tensor.datatype)
     filled = [field.name for field, _ in tensor.contents.ListFields()]
@@ -101,7 +106,9 @@ def _tensor(
     if tensor.datatype == "FP16":
         raise _wrong_contents(place, "elements of FP16 have no place there", tensor.datatype)
     # Of a datatype that does not exist there are no elements; the datatype is then refused.
-    elements = list(getattr(tensor.contents, member)) if member else []
+    elements = getattr(tensor.contents, member) if member else ()
+    # Another number than the shape says is refused whatever they are, so they are not unpacked.
+    elements = list(elements) if len(elements) == math.prod(described["shape"]) else []
     return {
         **described,
         "data": _texts(elements, place) if tensor.datatype == "BYTES" else elements,

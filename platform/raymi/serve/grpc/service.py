@@ -24,6 +24,7 @@ from raymi.serve.answering import Answering, Host, find_model, no_such_model
 from raymi.serve.body import Headers
 from raymi.serve.faults import tell
 from raymi.serve.grpc import open_inference_pb2 as pb
+from raymi.serve.grpc.bounds import require_few_parts
 from raymi.serve.grpc.codes import code_of, details_of, particulars
 from raymi.serve.grpc.messages import decode, infer_response, model_metadata, model_path, parse
 from raymi.serve.guard import Guard
@@ -196,6 +197,7 @@ class InferenceService:
         return found
 
     async def _model_infer(self, call: _Call, body: bytes) -> Message:
+        require_few_parts(body)
         request: pb.ModelInferRequest = decode(pb.ModelInferRequest, body)
         served = self._model(request.model_name)
         call.observe, answering = served.observe, served.answering
