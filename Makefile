@@ -60,7 +60,7 @@ test: check ## Check, then all tests but the drills
 	@$(BIN)/pytest -m 'not drill' --durations=10 tests/unit tests/contract tests/docs
 	@$(BIN)/pytest -m 'not drill' --durations=15 tests/integration tests/e2e
 
-drills: $(STAMP) ## What `make test` leaves out: full disk, lost storage, out of memory, signals, compiled networks
+drills: $(STAMP) ## What `make test` leaves out: full disk, lost storage, out of memory, signals, compiled networks, scaling, tuning
 	@$(BIN)/pytest -m drill tests/contract tests/integration
 
 test-unit: $(STAMP) ## The fast tiers only: no Ray, seconds

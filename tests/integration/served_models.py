@@ -173,7 +173,7 @@ def session_of(deployment, *, retries=0):
     """A client that carries the token, and may ask again where a connection broke."""
     session = requests.Session()
     session.trust_env = False
-    again = Retry(connect=retries, read=retries, status=0, allowed_methods=None)
+    again = Retry(connect=retries, read=retries, status=0, allowed_methods=None, backoff_factor=0.2)
     session.mount("http://", HTTPAdapter(max_retries=again))
     session.headers.update(bearer(Path(deployment.token_path)))
     return session

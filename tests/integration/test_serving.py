@@ -314,7 +314,7 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
     (victim,) = replica_pids(client, deployment.application)
 
     # HAProxy hides the death; that it is started anew for it may break a connection.
-    with Traffic(deployment, retries=2) as traffic:
+    with Traffic(deployment, retries=5) as traffic:
         os.kill(victim, signal.SIGKILL)
         deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
@@ -322,12 +322,49 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
             if pids and victim not in pids:
                 break
             time.sleep(0.2)
-        session_of(deployment, retries=2).post(
+        session_of(deployment, retries=5).post(
             f"{deployment.endpoint}/predict", json=deployment.example, timeout=60
         ).raise_for_status()
 
     assert victim not in replica_pids(client, deployment.application)
     assert set(traffic.statuses) == {200}
+
+
+def wait_for_replicas(client, name, count, *, timeout_s):
+    """Wait until an application has so many replicas, those that are to go among them."""
+    deadline_s = time.monotonic() + timeout_s
+    while len(replica_pids(client, name)) != count:
+        assert time.monotonic() < deadline_s, client.status()["applications"][name]
+        time.sleep(0.2)
+
+
+@pytest.mark.drill
+def test_replicas_come_with_requests_and_go_without_them(client, cluster, home, deployment):
+    scaling = {
+        "min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 0.05,
+        "upscale_delay_s": 0.5, "downscale_delay_s": 1.0, "idle_s": 1.0,
+    }  # fmt: skip
+    name, url = deployment.application, f"{deployment.endpoint}/predict"
+    newest = served_references(settings().store_dir)[name]
+
+    deploy(client, cluster, model=newest, scaling={"max_replicas": 2})
+    wait_for_replicas(client, name, 1, timeout_s=60)
+    before = set(replica_pids(client, name))
+    deploy(client, cluster, model=newest, scaling=scaling)
+    with Traffic(deployment), Traffic(deployment), Traffic(deployment), Traffic(deployment):
+        wait_for_replicas(client, name, 2, timeout_s=60)
+        kept = before & set(replica_pids(client, name))
+    wait_for_replicas(client, name, 0, timeout_s=90)
+    sixth = register_model(home, seed=6)
+    deploy(client, cluster, model=sixth.reference, scaling=scaling)
+    began_s = time.monotonic()
+    answer = session_of(deployment).post(url, json=deployment.example, timeout=120)
+    cold_s = time.monotonic() - began_s
+
+    assert cold_s < 60.0
+    assert kept == before
+    assert (answer.status_code, answer.json()["version"]) == (200, sixth.version)
+    assert requests.post(url, json=deployment.example, timeout=120).status_code == 401
 
 
 def test_a_reference_to_nothing_changes_nothing(client, cluster, deployment):
@@ -344,6 +381,7 @@ def test_a_second_application_needs_its_own_route(client, cluster, deployment):
         deploy(client, cluster, model="animals@1", name="other")
 
 
+@pytest.mark.drill
 def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
     client, cluster, deployment, first, monkeypatch, tmp_path
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,7 +104,12 @@ def _open(name: str, model: str | None) -> tuple[RolloutFiles, RolloutControl]:
             fresh_s = time.time() - _FRESH_S
             return frozenset(k for k, r in files.reports().items() if r.at_s > fresh_s)
 
-    return files, RolloutControl(files, running)
+    def sleeps() -> bool:
+        with contextlib.suppress(UnreachableError):
+            return find_cluster().client.sleeps(name)
+        return False
+
+    return files, RolloutControl(files, running, sleeps=sleeps)
 
 
 def _print_rollout(now: Rollout) -> None:

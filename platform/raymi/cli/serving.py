@@ -124,7 +124,7 @@ def deployments(as_json: Json = False) -> None:
                 a.application,
                 ", ".join((a.model or "", *a.also)),
                 a.status,
-                a.num_replicas,
+                f"{a.num_replicas} of {a.target_num_replicas}",
                 a.endpoint,
             )
             for a in found

@@ -86,6 +86,8 @@ _SERVING = {
     "RAY_SERVE_HAPROXY_RETRIES": "3",
     # Only a request that fits can be sent again.
     "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": "65536",
+    # Not bounded by default: a request that finds no replica waits for one, but not for ever.
+    "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "120",
     # An hour by default: who sends nothing would hold a connection as long.
     "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "120",
     # A replica that is to go waits until HAProxy knows; half a minute by default, with its memory.

@@ -28,6 +28,7 @@ from raymi.serve.metrics import OTHER
 from raymi.serve.pages import Exposition, build_pages, refusal
 from raymi.serve.problems import unexpected
 from raymi.serve.reply import send_reply
+from raymi.serve.scaling import OngoingRequests
 
 if TYPE_CHECKING:
     from raymi.serve.grpc.service import InferenceService
@@ -103,6 +104,7 @@ class ModelApi:
         self._pages_of: tuple[ServedModel | None, ...] = ()
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count()
+        self.ongoing = OngoingRequests()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -110,6 +112,7 @@ class ModelApi:
             await self._current_pages()(scope, receive, send)
             return
         began_s = time.perf_counter()
+        self.ongoing.began(began_s)
         headers: Headers = dict(scope["headers"])
         request_id = headers.get(_REQUEST_ID) or f"{self._prefix}-{next(self._count)}".encode()
         own = (_REQUEST_ID, request_id[:_LONGEST_REQUEST_ID])
@@ -134,6 +137,7 @@ class ModelApi:
             reply = refusal(unexpected(), path)
         finally:
             seconds = time.perf_counter() - began_s
+            self.ongoing.ended(began_s, seconds)
             if short is None:
                 self._observe_page(OTHER, version, status, seconds)
             else:
@@ -148,7 +152,7 @@ class ModelApi:
             ServedOverGrpc(endpoints.answering, each.observe)
             for each, endpoints in zip(self._served, self._endpoints, strict=True)
         ]
-        return InferenceService(served, self._guard)
+        return InferenceService(served, self._guard, self.ongoing)
 
     def _current_pages(self) -> FastAPI:
         """The pages of the versions that answer: their document describes their columns."""

@@ -38,11 +38,15 @@ def build(arguments: dict[str, Any]) -> serve.Application:
             fix="use `raymi deploy`, which makes one, or say access.mode=open",
         )
     fixed: dict[str, Rollout] = {}
+    max_batch_size = 1
     for reference in (spec.model, *spec.also):
         name, _, alias = reference.partition("@")
         if alias != FOLLOWS_ROLLOUT:
             version = reference_to(open_store().resolve(reference))
-            plan(spec, swept_batch_size=version.swept_batch_size)
+            settled = plan(spec, swept_batch_size=version.swept_batch_size)
+            max_batch_size = max(max_batch_size, settled.batch.max_batch_size)
             fixed[name] = first(version, spec.rollback)
-    application: serve.Application = deployment(spec).bind(spec, fixed)
+    application: serve.Application = deployment(spec, max_batch_size=max_batch_size).bind(
+        spec, fixed
+    )
     return application

@@ -99,6 +99,16 @@ class ServeClient:
         used, total = found
         return float(total) - float(used)
 
+    def sleeps(self, name: str) -> bool:
+        """Whether an application is up and has no replicas because nobody asks for any.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found = self.status().get("applications", {}).get(name, {})
+        wanted = [d.get("target_num_replicas") for d in found.get("deployments", {}).values()]
+        return found.get("status") == "RUNNING" and bool(wanted) and not any(wanted)
+
     def put(self, application: Application, *, http_options: dict[str, Any]) -> None:
         """Add or update one application, and leave the others as they are.
 

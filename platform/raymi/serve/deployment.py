@@ -14,6 +14,7 @@ from raymi.serve.metrics import exposition
 from raymi.serve.plan import plan
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.serve.rollout.state import Rollout, VersionRef
+from raymi.serve.scaling import RUNNING_REQUESTS, autoscaling_config
 from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
 
@@ -57,6 +58,7 @@ class ModelServer:
         self._request_limits = settled.request
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._application = spec.name or spec.model_names[0]
+        self._api: ModelApi | None = None
         self._models = tuple(self._follower(name) for name in spec.model_names)
         start_all(self._models, fixed)
 
@@ -101,7 +103,12 @@ class ModelServer:
             self._grpc = ReplicaServer(api.over_grpc())
             once_reached = self._grpc.listen_beside
         answer_directly(api, route_prefix=self._spec.route_prefix, once_reached=once_reached)
+        self._api = api
         return api
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve every few seconds where it scales."""
+        return {} if self._api is None else {RUNNING_REQUESTS: self._api.ongoing.mean()}
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; three failures replace the replica."""
@@ -167,17 +174,24 @@ class ModelServer:
         return Predictor(backend, bundle.preprocessing)
 
 
-def deployment(spec: DeploySpec) -> serve.Deployment:
+def deployment(spec: DeploySpec, *, max_batch_size: int = 1) -> serve.Deployment:
     """The deployment with the spec's resources and limits.
 
     A replica with another spec starts beside the old one (`max_surge_percent`), so that an update
     never takes the application down and one that does not start leaves the old one serving.
+
+    Args:
+        spec: How to serve.
+        max_batch_size: Rows in one forward pass, which decides how many requests are enough for one
+            replica; used where the spec scales.
     """
     ongoing = spec.max_ongoing_requests or _most_ongoing(spec)
     return serve.deployment(
         serve.ingress()(ModelServer),
         name=DEPLOYMENT_NAME,
-        num_replicas=spec.num_replicas,
+        num_replicas=None if spec.scaling else spec.num_replicas,
+        autoscaling_config=spec.scaling
+        and autoscaling_config(spec.scaling, max_batch_size=max_batch_size),
         ray_actor_options={"num_cpus": spec.cpus_per_replica},
         max_ongoing_requests=ongoing,
         max_queued_requests=spec.max_queued_requests,

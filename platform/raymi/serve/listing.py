@@ -26,6 +26,9 @@ class DeployedApplication(Record):
     num_replicas: int
     """Replicas that are running."""
 
+    target_num_replicas: int
+    """Replicas that there should be."""
+
     endpoint: str | None
     """Base URL; None while Serve does not route to it."""
 
@@ -80,6 +83,10 @@ def _application(
         also=served[1:],
         status=found.get("status", "NOT_STARTED"),
         num_replicas=replicas.count("RUNNING"),
+        target_num_replicas=sum(
+            deployment.get("target_num_replicas") or 0
+            for deployment in found.get("deployments", {}).values()
+        ),
         endpoint=None if route is None else endpoint(status, route),
         message=found.get("message", ""),
     )

@@ -24,6 +24,7 @@ from raymi.serve.rollout.files import RolloutFiles, further_models
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
 from raymi.serve.rollout.state import VersionRef
 from raymi.serve.rows import example_row
+from raymi.serve.scaling import autoscaling_config
 from raymi.serve.tokens import ensure_token, token_path
 from raymi.settings import settings
 from raymi.specs.deploy import BreachRules, DeploySpec
@@ -104,8 +105,8 @@ def run(
     here = settings()
     spec = _settle(spec, version.name, here.home_dir)
     name = spec.name or version.name
-    application = _application(spec, name)
     wanted = [reference_to(v) for v in (version, *further)]
+    application = _application(spec, name, max_batch_size=settled.batch.max_batch_size)
     running = client.configured(name)
     is_new = running is None or RolloutFiles(here.store_dir, name).read() is None
     _require_order(here.store_dir, name, spec.model_names, is_new=is_new)
@@ -210,7 +211,15 @@ def _forget_others(store_dir: Path, name: str, models: Sequence[str]) -> None:
 def _controls(store_dir: Path, name: str, client: ServeClient, models: Sequence[str]) -> Controls:
     every = [RolloutFiles(store_dir, name)]
     every += [RolloutFiles(store_dir, name, further=model) for model in models[1:]]
-    return [(files, RolloutControl(files, lambda: client.replicas(name))) for files in every]
+    return [
+        (
+            files,
+            RolloutControl(
+                files, lambda: client.replicas(name), sleeps=lambda: client.sleeps(name)
+            ),
+        )
+        for files in every
+    ]
 
 
 def _require_order(store_dir: Path, name: str, models: Sequence[str], *, is_new: bool) -> None:
@@ -237,18 +246,24 @@ def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
     return spec.model_copy(update={"access": access, "model": first, "also": tuple(also)})
 
 
-def _application(spec: DeploySpec, name: str) -> dict[str, Any]:
+def _application(spec: DeploySpec, name: str, *, max_batch_size: int) -> dict[str, Any]:
     """The application as Serve is told of it: nothing in it changes with a model's version.
 
     The number of replicas is not among the arguments either: with other arguments Serve would
     replace every replica.
     """
-    replicas = {"name": DEPLOYMENT_NAME, "num_replicas": spec.num_replicas}
+    replicas: dict[str, Any] = {"name": DEPLOYMENT_NAME}
+    if spec.scaling is None:
+        replicas["num_replicas"] = spec.num_replicas
+    else:
+        replicas["autoscaling_config"] = autoscaling_config(
+            spec.scaling, max_batch_size=max_batch_size
+        )
     return {
         "name": name,
         "route_prefix": spec.route_prefix,
         "import_path": IMPORT_PATH,
-        "args": spec.model_copy(update={"num_replicas": 1}).to_document(),
+        "args": spec.model_copy(update={"num_replicas": 1, "scaling": None}).to_document(),
         "deployments": [replicas],
         "runtime_env": {"env_vars": _environment()},
     }

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.base import Spec
@@ -70,6 +77,37 @@ class BreachRules(Spec):
     target."""
 
 
+class ScalingSpec(Spec):
+    """As many replicas as there are requests for."""
+
+    min_replicas: NonNegativeInt = 1
+    """Fewest replicas; 0: none once nobody has asked for `idle_s`, and the next request waits until
+    one has started."""
+
+    max_replicas: PositiveInt
+    """Most replicas."""
+
+    target_ongoing_requests: PositiveFloat | None = None
+    """Requests at work in each replica to aim at; unset: twice the batch size."""
+
+    upscale_delay_s: NonNegativeFloat = 5.0
+    """How long there must be too few replicas before more are started."""
+
+    downscale_delay_s: NonNegativeFloat = 120.0
+    """How long there must be too many before some end."""
+
+    idle_s: PositiveFloat = 600.0
+    """How long nobody may have asked before the last replica ends, where none may be left."""
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas={self.max_replicas} is less than min_replicas={self.min_replicas}"
+            )
+        return self
+
+
 class DeploySpec(Spec):
     """One model behind one endpoint, or several in the same replicas."""
 
@@ -97,6 +135,9 @@ class DeploySpec(Spec):
 
     num_replicas: PositiveInt = 1
     """Copies of the model."""
+
+    scaling: ScalingSpec | None = None
+    """How many copies, by the number of requests; unset: always `num_replicas`."""
 
     cpus_per_replica: PositiveFloat = 1.0
     """CPUs reserved for each replica; also bounds its compute threads."""
@@ -138,6 +179,15 @@ class DeploySpec(Spec):
             raise ValueError(
                 f"also: {', '.join(twice)} is there twice; a replica serves one version of a model "
                 "(try another with --canary)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_are_counted_once(self) -> Self:
+        if self.scaling is not None and self.num_replicas != 1:
+            raise ValueError(
+                f"num_replicas={self.num_replicas} and scaling exclude each other: "
+                "say scaling.min_replicas and scaling.max_replicas"
             )
         return self
 

@@ -374,6 +374,15 @@ def test_every_answer_is_counted_with_its_version_and_status(host):
     assert counted == [(INFER, "4", 200), (INFER, "", 422), ("other", "", 200)]
 
 
+def test_a_call_is_work_that_replicas_are_scaled_by(host):
+    api = api_of(host)
+
+    with serving(api) as channel:
+        stub_of(channel).ModelInfer(GOOD, timeout=TIMEOUT_S)
+
+    assert api.ongoing.mean() > 0
+
+
 def test_an_answer_repeats_the_request_id(stub):
     _, call = stub.ModelInfer.with_call(GOOD, metadata=(("x-request-id", "mine"),))
 

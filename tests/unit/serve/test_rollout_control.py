@@ -190,3 +190,13 @@ def test_of_two_replicas_that_take_a_version_back_the_first_is_remembered(tmp_pa
         desk.files.take_back(breach)
 
     assert desk.files.read().reason == "first"
+
+
+def test_with_no_replicas_because_nobody_asks_a_version_is_deployed_at_once(tmp_path):
+    desk = Desk(tmp_path)
+    desk.replicas = []
+    control = RolloutControl(desk.files, frozenset, sleeps=lambda: True, sleep=desk.sleep)
+
+    now = control.deploy(version(2), RULES, share=EVERYTHING, timeout_s=30.0)
+
+    assert (now.active, now.previous, desk.time_s) == (version(2), version(1), 0.0)

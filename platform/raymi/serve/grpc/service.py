@@ -30,6 +30,7 @@ from raymi.serve.grpc.messages import decode, infer_response, model_metadata, mo
 from raymi.serve.guard import Guard
 from raymi.serve.metrics import OTHER
 from raymi.serve.problems import unexpected
+from raymi.serve.scaling import OngoingRequests
 
 SERVICE: str = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -75,16 +76,20 @@ class ServedOverGrpc:
 class InferenceService:
     """Answers calls, each given as the bytes of its message."""
 
-    def __init__(self, served: Sequence[ServedOverGrpc], guard: Guard) -> None:
+    def __init__(
+        self, served: Sequence[ServedOverGrpc], guard: Guard, ongoing: OngoingRequests
+    ) -> None:
         """Answer for these models.
 
         Args:
             served: At least one; the first also counts the calls that name no model.
             guard: Who may ask; shared with the HTTP flavour.
+            ongoing: What replicas are scaled by; shared too.
         """
         self._first = served[0]
         self._served = {each.answering.models.name: each for each in served}
         self._guard = guard
+        self._ongoing = ongoing
         self._prefix = secrets.token_hex(6)
         self._count = itertools.count()
         calls: dict[str, _Answer] = {
@@ -116,6 +121,7 @@ class InferenceService:
             context: Of the call; takes its code where the answer is an error.
         """
         began_s = time.perf_counter()
+        self._ongoing.began(began_s)
         said = dict(context.invocation_metadata() or ())
         request_id = str(said.get(_REQUEST_ID) or f"{self._prefix}-{next(self._count)}")
         own = (_REQUEST_ID, request_id[:_LONGEST_REQUEST_ID])
@@ -139,6 +145,7 @@ class InferenceService:
             fault = unexpected()
         finally:
             seconds = time.perf_counter() - began_s
+            self._ongoing.ended(began_s, seconds)
             call.observe(path if path == INFER else OTHER, call.version, status, seconds)
         await context.abort(code_of(fault), details_of(fault), (own, *particulars(fault)))
         raise AssertionError("an aborted call has no answer")

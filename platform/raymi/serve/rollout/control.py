@@ -47,12 +47,23 @@ class RolloutControl:
         files: RolloutFiles,
         running: RunningReplicas,
         *,
+        sleeps: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Look at nothing yet."""
+        """Look at nothing yet.
+
+        Args:
+            files: Of the application.
+            running: Who must have loaded a version before it answers.
+            sleeps: Whether there are no replicas because nobody asks: then a version is loaded and
+                checked when one starts, and if it fails there, the one before answers.
+            sleep: Waits so many seconds.
+            now_s: Monotonic seconds.
+        """
         self._files = files
         self._running = running
+        self._sleeps = sleeps
         self._sleep = sleep
         self._now_s = now_s
 
@@ -196,7 +207,7 @@ class RolloutControl:
                         why=found.reason or "no reason given",
                         fix=f"{goes_on} goes on answering; deploy another version",
                     )
-            if running and not waiting:
+            if not waiting and (running or self._sleeps()):
                 return
             if self._now_s() >= deadline_s:
                 raise DeploymentError(
