@@ -7,10 +7,12 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
+PROTOCOL := platform/raymi/serve/grpc/open_inference
+PROTOC_VENV := .venv-protoc
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench bench-peers check test drills test-unit test-ray format docs clean
+.PHONY: help setup demo bench bench-peers check test drills test-unit test-ray format docs protocol clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,5 +76,15 @@ format: $(STAMP) ## Rewrite files in the project's style
 docs: $(STAMP) ## Rewrite the parts of documents that are printed from the code
 	@PYTHONPATH=platform $(BIN)/python tests/docs/readme_sections.py
 
+# An old compiler: its code runs with every protobuf from 4.25 on, and so with whatever Ray brings.
+$(PROTOC_VENV)/.installed:
+	@test -x $(PROTOC_VENV)/bin/python || $(PYTHON) -m venv $(PROTOC_VENV)
+	@$(PROTOC_VENV)/bin/python -m pip --disable-pip-version-check install --quiet grpcio-tools==1.62.3 'setuptools<80'
+	@touch $(PROTOC_VENV)/.installed
+
+protocol: $(PROTOC_VENV)/.installed ## Rewrite the code that is generated from open_inference.proto
+	@cd platform && ../$(PROTOC_VENV)/bin/python -m grpc_tools.protoc -I . \
+		--python_out=. --pyi_out=. --grpc_python_out=. $(PROTOCOL:platform/%=%).proto
+
 clean: ## Remove the virtual environment, caches and local state
-	rm -rf $(VENV) $(PEERS) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(PROTOC_VENV) .raymi .mypy_cache .pytest_cache .ruff_cache .hypothesis

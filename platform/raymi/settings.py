@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """SQLAlchemy URL; SQLite under `home` when unset. Never SQLite on a network file system."""
 
+    grpc_port: int | None = None
+    """Where served models answer over gRPC; a cluster's processes must all have it, or none."""
+
     @property
     def home_dir(self) -> Path:
         """`home`, absolute."""

@@ -11,7 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import grpc
 import numpy as np
+import psutil
 import pytest
 import requests
 from pydantic import SecretStr
@@ -19,17 +21,22 @@ from typer.testing import CliRunner
 
 from raymi.cli.main import app
 from raymi.control.head_environment import serving_environment
+from raymi.control.ports import choose_ports
 from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoundError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.store import open_store
 from raymi.serve import stage
 from raymi.serve.applications import ServeClient
+from raymi.serve.grpc import open_inference_pb2 as pb
+from raymi.serve.grpc.open_inference_pb2_grpc import GRPCInferenceServiceStub
+from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.listing import deployed_applications
 from raymi.serve.rollout.files import served_references
+from raymi.serve.tokens import bearer
 from raymi.serve.tuning.receipt import verify
 from raymi.settings import settings
 from raymi.specs.loading import load_spec
-from tests.integration.conftest import free_ports, running_head
+from tests.integration.conftest import running_head
 from tests.integration.served_models import (
     CLASSES,
     Traffic,
@@ -50,13 +57,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 def cluster(home, repository, token):
     """A head that serves as Raymi's own do, with HAProxy in front."""
     directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))  # sockets want short paths
-    stats_port, metrics_port = free_ports(2)
-    variables = serving_environment(
-        directory,
-        stats_port=stats_port,
-        metrics_port=metrics_port,
-        python=Path(sys.executable),
-    )
+    ports = choose_ports(dashboard=None, serve=None)
+    variables = serving_environment(directory, ports, python=Path(sys.executable))
     with running_head(repository, token, num_cpus=2, variables=variables) as head:
         yield head
     shutil.rmtree(directory, ignore_errors=True)
@@ -113,6 +115,67 @@ def test_the_inference_protocol_gives_the_same_answers(deployment, first):
 
     found = np.reshape(outputs[1]["data"], outputs[1]["shape"])
     np.testing.assert_allclose(found, expected_probabilities(first, rows), rtol=1e-5, atol=1e-7)
+
+
+@pytest.fixture
+def over_grpc(client, cluster, deployment):
+    """A channel to where the deployment answers over gRPC, and what a call there carries."""
+    port = int(cluster.environment["RAYMI_GRPC_PORT"])
+    endpoint = stage.over_grpc(deployment, client=client, port=port).grpc_endpoint
+    said = bearer(Path(deployment.token_path))["authorization"]
+    with grpc.insecure_channel(endpoint) as channel:
+        yield channel, {"metadata": (("authorization", said),), "timeout": 30}
+
+
+def test_every_call_of_the_protocol_is_answered_over_grpc(over_grpc, deployment, first):
+    channel, options = over_grpc
+    stub, rows = GRPCInferenceServiceStub(channel), some_rows(5)
+    pixels = np.array([row["pixels"] for row in rows], dtype=np.uint8)
+    request = pb.ModelInferRequest(model_name="animals", raw_input_contents=[pixels.tobytes()])
+    request.inputs.add(name="pixels", datatype="UINT8", shape=[5, 4, 4])
+
+    answer = stub.ModelInfer(request, **options)
+
+    probabilities = np.frombuffer(answer.raw_output_contents[1], "<f4").reshape(5, 3)
+    expected = expected_probabilities(first, [{**row, "weight": None} for row in rows])
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-7)
+    assert stub.ServerLive(pb.ServerLiveRequest(), timeout=30).live
+    assert stub.ServerReady(pb.ServerReadyRequest(), timeout=30).ready
+    assert stub.ServerMetadata(pb.ServerMetadataRequest(), **options).name == "raymi"
+    assert stub.ModelReady(pb.ModelReadyRequest(name="animals"), **options).ready
+    metadata = stub.ModelMetadata(pb.ModelMetadataRequest(name="animals"), **options)
+    assert list(metadata.versions) == [str(first.version)]
+
+
+def test_grpc_refuses_in_its_own_codes_and_the_replica_lives_on(over_grpc, client, deployment):
+    channel, options = over_grpc
+    before = replica_pids(client, deployment.application)
+    call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    elsewhere = {**options, "metadata": (*options["metadata"], ("application", "other"))}
+
+    def code_for(body, said=options):
+        with pytest.raises(grpc.RpcError) as refusal:
+            call(body, **said)
+        return refusal.value.code()
+
+    assert code_for(b"\xff" * 1000) == grpc.StatusCode.INVALID_ARGUMENT
+    assert code_for(b"\0" * 17 * 1024 * 1024) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert code_for(b"\0" * 17 * 1024 * 1024, {}) == grpc.StatusCode.UNAUTHENTICATED
+    assert code_for(b"", elsewhere) == grpc.StatusCode.NOT_FOUND
+    assert code_for(b"") == grpc.StatusCode.NOT_FOUND
+    assert replica_pids(client, deployment.application) == before
+
+
+def test_grpc_listens_on_the_loopback_interface_only(over_grpc, client, deployment):
+    (pid,) = replica_pids(client, deployment.application)
+    listening = {
+        connection.laddr.port: connection.laddr.ip.removeprefix("::ffff:")
+        for connection in psutil.Process(pid).net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+    (grpc_port,) = {grpc_port_beside(port) for port in listening} & set(listening)
+    assert listening[grpc_port] == "127.0.0.1"
 
 
 def test_what_answers_is_the_version_that_was_resolved(deployment, first):

@@ -33,6 +33,9 @@ def up(
     serve_port: Annotated[
         int | None, typer.Option(help="For served models; 8000 or any free one.")
     ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="For the same models over gRPC; 8001 or any free one.")
+    ] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="All of them by default.")] = None,
     num_gpus: Annotated[int | None, typer.Option(min=0, help="All that Ray finds.")] = None,
     as_json: Json = False,
@@ -42,7 +45,7 @@ def up(
     from raymi.settings import settings
 
     began_s = time.monotonic()
-    request = local_head.HeadRequest(dashboard_port, serve_port, num_cpus, num_gpus)
+    request = local_head.HeadRequest(dashboard_port, serve_port, num_cpus, num_gpus, grpc_port)
     state, is_new = local_head.up(
         request, home=settings().home_dir, say=_silent if as_json else print_line
     )
@@ -138,6 +141,7 @@ def _print_addresses(state: HeadState) -> None:
         ("dashboard", state.dashboard_url),
         ("ray.init", state.gcs_address),
         ("serve", f"http://{state.serve_host}:{state.serve_port} (once a model is deployed)"),
+        ("grpc", f"{state.serve_host}:{state.ports.grpc} (the same)"),
         ("token", state.token_path),
         ("log", state.log_path),
     ):

@@ -81,6 +81,7 @@ def deploy(
         share=Share(canary_percent=canary, shadow_percent=shadow),
         timeout_s=timeout,
     )
+    deployment = stage.over_grpc(deployment, client=cluster.client, port=cluster.grpc_port)
     if as_json:
         print_json(deployment.model_dump(mode="json"))
     else:
@@ -137,6 +138,7 @@ class Cluster:
 
     client: ServeClient
     serve_port: int
+    grpc_port: int | None
 
 
 def find_cluster() -> Cluster:
@@ -153,14 +155,17 @@ def find_cluster() -> Cluster:
     address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_DASHBOARD_ADDRESS")
     head = read_head(settings().home_dir)
     if head is not None and address in (None, head.dashboard_url):
-        return Cluster(ServeClient(head.dashboard_url, head.token()), head.serve_port)
+        return Cluster(
+            ServeClient(head.dashboard_url, head.token()), head.serve_port, head.ports.grpc
+        )
     if address is None:
         raise UnreachableError(
             "no cluster to deploy to",
             why="no head was started here, and RAY_API_SERVER_ADDRESS is not set",
             fix="start one with `raymi up`",
         )
-    return Cluster(ServeClient(address, _environment_token()), _SERVE_PORT)
+    client = ServeClient(address, _environment_token())
+    return Cluster(client, _SERVE_PORT, settings().grpc_port)
 
 
 def _environment_token() -> SecretStr | None:
@@ -209,6 +214,8 @@ def _print_deployment(deployment: Deployment) -> None:
     for reference in deployment.also:
         name = reference.partition("@")[0]
         print_line(f"{reference} is served at {deployment.endpoint}, POST /predict/{name}")
+    if deployment.grpc_endpoint is not None:
+        print_line(f"over gRPC at {deployment.grpc_endpoint}")
     print_line(f"rollout: {deployment.rollout}")
     token = ""
     if deployment.token_path is not None:

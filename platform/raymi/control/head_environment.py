@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from raymi.control.head_state import HeadState
-from raymi.control.ports import LOOPBACK
+from raymi.control.ports import LOOPBACK, HeadPorts
 from raymi.control.processes import CLUSTER_ID
 
 # Variables of the caller's shell that name another cluster, or the place of a process in one.
@@ -97,15 +97,12 @@ _SERVING = {
 _MOST_HAPROXY_THREADS = 4
 
 
-def serving_environment(
-    haproxy: Path, *, stats_port: int, metrics_port: int, python: Path
-) -> dict[str, str]:
+def serving_environment(haproxy: Path, ports: HeadPorts, *, python: Path) -> dict[str, str]:
     """What makes Serve fast, and keeps its HAProxy to this cluster and this machine.
 
     Args:
         haproxy: A directory for HAProxy's files.
-        stats_port: For HAProxy's statistics.
-        metrics_port: For HAProxy's metrics.
+        ports: Of the head.
         python: The interpreter; `raymi-haproxy` is beside it.
     """
     return {
@@ -120,8 +117,14 @@ def serving_environment(
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats_port),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
+        # These too are the same on every cluster by default: one would ask another's replicas.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.first_replica),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.last_replica),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
+        "RAYMI_GRPC_PORT": str(ports.grpc),
     }
 
 
@@ -140,12 +143,7 @@ def daemon_environment(
     kept = {name: value for name, value in inherited.items() if name not in _OF_ANOTHER_CLUSTER}
     environment = {
         **_TUNING,
-        **serving_environment(
-            state.temp_dir / "haproxy",
-            stats_port=state.ports.haproxy_stats,
-            metrics_port=state.ports.haproxy_metrics,
-            python=python,
-        ),
+        **serving_environment(state.temp_dir / "haproxy", state.ports, python=python),
         **kept,
         # One number for the whole machine unless given: a second cluster would have no metrics.
         "DASHBOARD_METRIC_PORT": str(state.ports.dashboard_metrics),

@@ -69,7 +69,7 @@ def ports_of_other_heads() -> set[int]:
         except (OSError, ValidationError):
             continue
         if not is_free(ports.gcs):
-            reserved.update(ports.by_name().values())
+            reserved.update(ports.held())
     return reserved
 
 

@@ -63,6 +63,7 @@ class HeadRequest:
     serve_port: int | None = None
     num_cpus: int | None = None
     num_gpus: int | None = None
+    grpc_port: int | None = None
 
 
 def up(request: HeadRequest, *, home: Path, say: Say) -> tuple[HeadState, bool]:
@@ -127,6 +128,7 @@ def _plan(request: HeadRequest, files: HeadFiles) -> HeadState:
     chosen = ports.choose_ports(
         dashboard=request.dashboard_port,
         serve=request.serve_port,
+        grpc=request.grpc_port,
         reserved=head_files.ports_of_other_heads(),
     )
     cluster_id = uuid.uuid4().hex
@@ -255,6 +257,7 @@ def _require_as_asked(request: HeadRequest, state: HeadState) -> None:
     for option, asked, actual in (
         ("--dashboard-port", request.dashboard_port, state.ports.dashboard),
         ("--serve-port", request.serve_port, state.serve_port),
+        ("--grpc-port", request.grpc_port, state.ports.grpc),
         ("--num-cpus", request.num_cpus, state.num_cpus),
         ("--num-gpus", request.num_gpus, state.num_gpus),
     ):

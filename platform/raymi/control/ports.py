@@ -9,16 +9,20 @@ from collections.abc import Callable, Collection
 import psutil
 
 from raymi.errors import ConflictError, RaymiError, SpecError
+from raymi.serve.grpc.ports import FIRST_REPLICA_PORT, LAST_REPLICA_PORT, grpc_port_beside
 from raymi.store.record import Record
 
 LOOPBACK = "127.0.0.1"
 
 USUAL_DASHBOARD_PORT = 8265
 USUAL_SERVE_PORT = 8000
+USUAL_GRPC_PORT = 8001
 
 # Below the range from which Linux takes ports for outgoing connections (32768 and up), so that
 # nothing grabs one between the choice and its use; above Ray's own workers (10002-19999).
-FIRST_PORT, LAST_PORT = 20_000, 29_999
+FIRST_PORT, LAST_PORT = 20_000, FIRST_REPLICA_PORT - 1
+REPLICA_PORTS = 100
+"""How many replicas' ports a head has; those of replicas that ended rest for some minutes."""
 _LOWEST_UNPRIVILEGED_PORT, _HIGHEST_PORT = 1024, 65_535
 
 
@@ -40,6 +44,9 @@ class HeadPorts(Record):
     serve: int
     """HTTP of Serve. Nothing listens before the first application is deployed."""
 
+    grpc: int
+    """gRPC of Serve's applications; as `serve`, it is only listened to once there is one."""
+
     dashboard_metrics: int
     """Prometheus: the dashboard's own metrics."""
 
@@ -52,15 +59,34 @@ class HeadPorts(Record):
     haproxy_metrics: int
     """Read by Serve only when HAProxy is its ingress."""
 
+    fallback: int
+    """HTTP of the Serve proxy that answers where an application has no replica."""
+
+    fallback_grpc: int
+    """The same proxy's gRPC."""
+
+    first_replica: int
+    """HTTP of replicas: from here, `REPLICA_PORTS` in a row; their gRPC is beside them."""
+
+    @property
+    def last_replica(self) -> int:
+        """The last port that a replica's HTTP server may have."""
+        return self.first_replica + REPLICA_PORTS - 1
+
     def by_name(self) -> dict[str, int]:
         """Every port under its name."""
         return dict(self)
+
+    def held(self) -> set[int]:
+        """Every port that is this head's, whether or not anything listens there."""
+        return {*self.by_name().values(), *_ports_of_replicas(self.first_replica)}
 
 
 def choose_ports(
     *,
     dashboard: int | None,
     serve: int | None,
+    grpc: int | None = None,
     reserved: Collection[int] = (),
     free: Callable[[int], bool] | None = None,
 ) -> HeadPorts:
@@ -69,6 +95,7 @@ def choose_ports(
     Args:
         dashboard: The port asked for, or None for 8265 or, if that is taken, any free one.
         serve: The same for Serve, whose usual port is 8000.
+        grpc: The same for gRPC, whose usual port is 8001.
         reserved: Ports that are spoken for, although nothing may listen there yet.
         free: Whether nothing listens on a port; asks the kernel by default.
 
@@ -92,9 +119,11 @@ def choose_ports(
 
     # What was asked for is settled first, so that no other choice can take it.
     asked_serve = settle("serve", serve) if serve is not None else None
+    asked_grpc = settle("grpc", grpc) if grpc is not None else None
     return HeadPorts(
         dashboard=settle("dashboard", dashboard, USUAL_DASHBOARD_PORT),
         serve=asked_serve or settle("serve", None, USUAL_SERVE_PORT),
+        grpc=asked_grpc or settle("grpc", None, USUAL_GRPC_PORT),
         gcs=settle("gcs", None),
         agent=settle("agent", None),
         client=settle("client", None),
@@ -102,6 +131,9 @@ def choose_ports(
         autoscaler_metrics=settle("autoscaler metrics", None),
         haproxy_stats=settle("haproxy stats", None),
         haproxy_metrics=settle("haproxy metrics", None),
+        fallback=settle("fallback", None),
+        fallback_grpc=settle("fallback grpc", None),
+        first_replica=_free_for_replicas(taken, is_open),
     )
 
 
@@ -166,6 +198,30 @@ def _require_free(
             why=holder_of(port),
             fix=f"choose another, or leave {option} out to get a free one",
         )
+
+
+def _ports_of_replicas(first: int) -> set[int]:
+    http = range(first, first + REPLICA_PORTS)
+    return {*http, *map(grpc_port_beside, http)}
+
+
+def _free_for_replicas(taken: Collection[int], is_open: Callable[[int], bool]) -> int:
+    """The first of ports that no other head's replicas have.
+
+    HAProxy asks a replica's port for as long as it has not heard that the replica ended. If another
+    cluster's replica had that port by then, it would be asked instead.
+    """
+    starts = list(range(FIRST_REPLICA_PORT, LAST_REPLICA_PORT + 1, REPLICA_PORTS))
+    secrets.SystemRandom().shuffle(starts)
+    for first in starts:
+        if all(port not in taken and is_open(port) for port in _ports_of_replicas(first)):
+            return first
+    raise RaymiError(
+        f"no {REPLICA_PORTS} free ports in a row for the replicas of a head",
+        why=f"each {REPLICA_PORTS} from {FIRST_REPLICA_PORT} to {LAST_REPLICA_PORT}, or the gRPC "
+        "ports beside them, have a listener or belong to another local head",
+        fix="stop what listens there; `ss -ltnp` shows it",
+    )
 
 
 def _any_free(taken: Collection[int], is_open: Callable[[int], bool]) -> int:

@@ -79,7 +79,7 @@ def as_tensors(
             "datatype": output.datatype,
             "shape": [predictions.num_rows, *output.shape],
         }
-        elements = _elements(predictions, output)
+        elements = elements_of(predictions, output)
         if output.name in binary:
             blobs.append(encode(elements, output.datatype))
             tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
@@ -89,7 +89,8 @@ def as_tensors(
     return tensors, b"".join(blobs)
 
 
-def _elements(predictions: Predictions, output: OutputField) -> np.ndarray | list[Any]:
+def elements_of(predictions: Predictions, output: OutputField) -> np.ndarray | list[Any]:
+    """One output's elements, flat in row-major order."""
     if isinstance(predictions.target, NumberTarget) or output.shape:
         return predictions.outputs.ravel()
     labels = list(predictions.labels)

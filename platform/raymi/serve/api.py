@@ -8,21 +8,20 @@ writes the OpenAPI document.
 from __future__ import annotations
 
 import itertools
-import logging
 import secrets
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from raymi.errors import OverloadedError, RaymiError
+from raymi.serve.answering import Models
 from raymi.serve.body import Headers
-from raymi.serve.endpoints import Endpoint, Models, PredictionEndpoints
+from raymi.serve.endpoints import Endpoint, PredictionEndpoints
+from raymi.serve.faults import tell
 from raymi.serve.guard import Guard
 from raymi.serve.identity import RequestLimits, ServedModel
 from raymi.serve.metrics import OTHER
@@ -31,11 +30,11 @@ from raymi.serve.problems import unexpected
 from raymi.serve.reply import send_reply
 from raymi.serve.scaling import OngoingRequests
 
-_log = logging.getLogger("ray.serve")
+if TYPE_CHECKING:
+    from raymi.serve.grpc.service import InferenceService
 
 _REQUEST_ID = b"x-request-id"
 _LONGEST_REQUEST_ID = 128
-_NUM_FRAMES = 6
 _OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 """Probes of an orchestrator carry no token."""
 
@@ -89,6 +88,7 @@ class ModelApi:
         self._guard = guard
         self._exposition = exposition
         self._observe_page = served[0].observe
+        self._served = served
         self._models = tuple(each.models for each in served)
         # Each has its own: what one of them is asked takes nothing of what others may be.
         self._endpoints = tuple(PredictionEndpoints(models, limits) for models in self._models)
@@ -133,7 +133,7 @@ class ModelApi:
             reply = refusal(error, path)
             status = reply.status
         except Exception as error:  # noqa: BLE001 - a caller gets an answer, whatever happened
-            _tell(error, own[1])
+            tell(error, own[1].decode("latin-1"))
             reply = refusal(unexpected(), path)
         finally:
             seconds = time.perf_counter() - began_s
@@ -143,6 +143,16 @@ class ModelApi:
             else:
                 short[2](path, version, status, seconds)
         await send_reply(reply, send, own)
+
+    def over_grpc(self) -> InferenceService:
+        """The same models over gRPC, with the same guard, limits and counts."""
+        from raymi.serve.grpc.service import InferenceService, ServedOverGrpc
+
+        served = [
+            ServedOverGrpc(endpoints.answering, each.observe)
+            for each, endpoints in zip(self._served, self._endpoints, strict=True)
+        ]
+        return InferenceService(served, self._guard, self.ongoing)
 
     def _current_pages(self) -> FastAPI:
         """The pages of the versions that answer: their document describes their columns."""
@@ -165,16 +175,6 @@ class ModelApi:
 
         await self._current_pages()(scope, receive, send_marked)
         return statuses[0] if statuses else 500
-
-
-def _tell(error: Exception, request_id: bytes) -> None:
-    """Log a fault of ours: its kind and place, not its text, which may hold a request's values."""
-    places = " < ".join(
-        f"{frame.name} ({Path(frame.filename).name}:{frame.lineno})"
-        for frame in reversed(traceback.extract_tb(error.__traceback__)[-_NUM_FRAMES:])
-    )
-    name = request_id.decode("latin-1")
-    _log.error("request %s failed: %s in %s", name, type(error).__name__, places)
 
 
 def _served_by(models: Models) -> ServedModel | None:

@@ -161,6 +161,6 @@ def _wrong_size(place: str, size: int, why: str) -> RequestError:
     return RequestError(
         f"{place}: wrong number of bytes",
         why=f"there are {size}; {why}",
-        fix="make `shape`, `datatype` and binary_data_size agree",
+        fix="make `shape`, `datatype` and the number of bytes agree",
         field=place,
     )

@@ -95,7 +95,14 @@ class ModelServer:
             observe=first.metrics.answered,
             exposition=self._expose,
         )
-        answer_directly(api, route_prefix=self._spec.route_prefix)
+        once_reached = None
+        if settings().grpc_port is not None:
+            from raymi.serve.grpc.server import ReplicaServer
+
+            # Kept here: a server that nobody knows any more stops.
+            self._grpc = ReplicaServer(api.over_grpc())
+            once_reached = self._grpc.listen_beside
+        answer_directly(api, route_prefix=self._spec.route_prefix, once_reached=once_reached)
         self._api = api
         return api
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow as pa
 from starlette.types import Receive
 
-from raymi.errors import OverloadedError, RaymiError, RequestError
 from raymi.evaluate.predictor import Predictions
-from raymi.registry.signature import Signature
+from raymi.serve.answering import Answering, Host, Models
 from raymi.serve.answers import as_rows, as_tensors
 from raymi.serve.arrow_stream import CONTENT_TYPE, parse_arrow, predictions_stream
 from raymi.serve.body import Headers, read_body, read_json, read_tensors, require_uncompressed
-from raymi.serve.host import NoFiniteAnswerError
-from raymi.serve.identity import RequestLimits, ServedModel
+from raymi.serve.identity import RequestLimits
 from raymi.serve.protocol import InferRequest, parse_infer
 from raymi.serve.reply import Reply, json_reply, tensors_reply
 from raymi.serve.rows import parse_predict
@@ -29,82 +23,7 @@ _MOST_DIGITS = 19
 _UNKNOWN_BYTES = 1 << 20
 """What a body counts as that does not say how long it is."""
 
-_log = logging.getLogger("ray.serve")
 
-
-class Host(Protocol):
-    """One loaded version of a model: a `raymi.serve.host.ModelHost`."""
-
-    served: ServedModel
-    signature: Signature
-    is_ready: bool
-
-    def require_room(self) -> None:
-        """Raise OverloadedError if a request would be refused, before its body is read."""
-
-    def lease(self) -> None:
-        """A request has picked this version."""
-
-    def release(self) -> None:
-        """That request is over."""
-
-    async def predict(self, rows: pa.RecordBatch) -> Predictions:
-        """Predict validated rows."""
-
-
-class Models(Protocol):
-    """The versions of one model that are loaded."""
-
-    name: str
-
-    def active(self) -> Host:
-        """The version that answers, but for a share that another one may have."""
-
-    def pick(self) -> Host:
-        """The version that answers the next request."""
-
-    def version(self, number: str) -> Host | None:
-        """One of them, by its number as text."""
-
-    def instead_of(self, host: Host) -> Host | None:
-        """One that can answer where another one failed."""
-
-    def answered(
-        self, host: Host, rows: pa.RecordBatch, predictions: Predictions, seconds: float
-    ) -> None:
-        """Told of every answer."""
-
-    def failed(self, host: Host) -> None:
-        """Told of every fault that was not the request's."""
-
-
-def find_model(models: Models, path: Mapping[str, str]) -> Host:
-    """The version that a path such as `/v2/models/{name}/versions/{version}` names.
-
-    Raises:
-        RequestError: 404: another model, or a version that is not loaded.
-    """
-    if path["name"] != models.name:
-        raise RequestError(
-            "no such model here",
-            why=f"this endpoint serves {models.name}",
-            fix=f"use /v2/models/{models.name}",
-            status=404,
-        )
-    if (number := path.get("version")) is None:
-        return models.active()
-    host = models.version(number)
-    if host is None:
-        raise RequestError(
-            "no such version here",
-            why=f"this endpoint serves version {models.active().served.version} of {models.name}",
-            fix=f"use /v2/models/{models.name}",
-            status=404,
-        )
-    return host
-
-
-Answer = Callable[[Host], Awaitable[Reply]]
 Endpoint = Callable[[Headers, Receive, Mapping[str, str]], Awaitable[Reply]]
 
 
@@ -113,9 +32,8 @@ class PredictionEndpoints:
 
     def __init__(self, models: Models, limits: RequestLimits) -> None:
         """Answer for these models."""
-        self._models = models
+        self.answering = Answering(models, limits)
         self._limits = limits
-        self._bytes_at_once = 0
 
     async def predict(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
         """Predict rows of plain values."""
@@ -129,28 +47,17 @@ class PredictionEndpoints:
         self, endpoint: Endpoint, headers: Headers, receive: Receive, path: Mapping[str, str]
     ) -> Reply:
         """Take a request on if all those that are here leave room for its body."""
-        limits = self._limits
         announced = headers.get(b"content-length", b"")
         is_known = announced.isdigit() and len(announced) < _MOST_DIGITS
-        size = min(int(announced), limits.max_request_bytes) if is_known else _UNKNOWN_BYTES
-        if self._bytes_at_once + size > limits.max_bytes_at_once and self._bytes_at_once:
-            raise OverloadedError(
-                "the model is busy",
-                why=f"{self._bytes_at_once} bytes of requests are being answered already",
-                fix="repeat the request in a second, or deploy more replicas",
-                retry_after_s=1,
-            )
-        self._bytes_at_once += size
-        try:
+        most = self._limits.max_request_bytes
+        with self.answering.room_for(min(int(announced), most) if is_known else _UNKNOWN_BYTES):
             return await endpoint(headers, receive, path)
-        finally:
-            self._bytes_at_once -= size
 
     async def _predict_rows(
         self, headers: Headers, receive: Receive, _path: Mapping[str, str]
     ) -> Reply:
-        host, limits = self._models.pick(), self._limits
-        host.require_room()
+        answering, limits = self.answering, self._limits
+        host = answering.pick({"name": answering.models.name})
         if headers.get(b"content-type", b"").startswith(_ARROW):
             return await self._predict_arrow(host, headers, receive)
         body = await read_json(
@@ -159,7 +66,7 @@ class PredictionEndpoints:
 
         async def answer(host: Host) -> Reply:
             asked = parse_predict(body, host.signature, max_rows=limits.max_rows)
-            predictions = await self._predict(host, asked.rows)
+            predictions = await self.answering.predict(host, asked.rows)
             rows = as_rows(predictions, probabilities=asked.probabilities)
             served = host.served
             return json_reply(
@@ -183,7 +90,7 @@ class PredictionEndpoints:
                 max_rows=limits.max_rows,
                 max_bytes=limits.max_request_bytes,
             )
-            predictions = await self._predict(host, rows)
+            predictions = await self.answering.predict(host, rows)
             served = host.served
             if _ARROW not in headers.get(b"accept", b""):
                 found = as_rows(predictions, probabilities=False)
@@ -197,58 +104,21 @@ class PredictionEndpoints:
         return await self._from(host, answer)
 
     async def _infer(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
-        host, limits = self._pick(path), self._limits
-        host.require_room()
+        host, limits = self.answering.pick(path), self._limits
         body, behind = await read_tensors(
             headers, receive, max_bytes=limits.max_request_bytes, max_s=limits.timeout_s
         )
 
         async def answer(host: Host) -> Reply:
             asked = parse_infer(body, host.signature, max_rows=limits.max_rows, behind=behind)
-            predictions = await self._predict(host, asked.rows)
+            predictions = await self.answering.predict(host, asked.rows)
             return _tensors(host, asked, predictions)
 
         return await self._from(host, answer)
 
-    def _pick(self, path: Mapping[str, str]) -> Host:
-        """The version for a request: the one it names, or any."""
-        is_any = path["name"] == self._models.name and "version" not in path
-        return self._models.pick() if is_any else find_model(self._models, path)
-
-    async def _from(self, host: Host, answer: Answer) -> Reply:
-        """The answer of a version, or where it fails that of one it was to replace."""
-        host.lease()
-        try:
-            reply = await answer(host)
-            return reply._replace(version=str(host.served.version))
-        except (RaymiError, asyncio.CancelledError) as error:
-            if not isinstance(error, NoFiniteAnswerError):
-                raise
-            return await self._from_another(host, answer, error)
-        except Exception as error:  # noqa: BLE001 - whatever a network may raise
-            return await self._from_another(host, answer, error)
-        finally:
-            host.release()
-
-    async def _from_another(self, host: Host, answer: Answer, error: Exception) -> Reply:
-        self._models.failed(host)
-        other = self._models.instead_of(host)
-        if other is None:
-            raise error
-        _log.warning("%s@%s failed: %s; another version answered", host.served.name,
-                     host.served.version, type(error).__name__)  # fmt: skip
-        other.lease()
-        try:
-            reply = await answer(other)
-            return reply._replace(version=str(other.served.version))
-        finally:
-            other.release()
-
-    async def _predict(self, host: Host, rows: pa.RecordBatch) -> Predictions:
-        began_s = time.perf_counter()
-        predictions = await host.predict(rows)
-        self._models.answered(host, rows, predictions, time.perf_counter() - began_s)
-        return predictions
+    async def _from(self, host: Host, compute: Callable[[Host], Awaitable[Reply]]) -> Reply:
+        reply, version = await self.answering.answer(host, compute)
+        return reply._replace(version=version)
 
 
 def _tensors(host: Host, asked: InferRequest, predictions: Predictions) -> Reply:

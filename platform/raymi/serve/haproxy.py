@@ -8,6 +8,7 @@ names. That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes 
 - Where HAProxy itself gives up, it says 503 and when to retry, not `500 Internal Server Error`.
 - A replica gets a bounded number of requests at once, and few may wait for it: HAProxy refuses the
   rest at once, at a fraction of what that would cost a replica.
+- gRPC is answered too, at a port of its own: `raymi.serve.grpc.frontend`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+from raymi.serve.grpc import frontend
 
 _MAX_PER_REPLICA = 512
 _MAX_WAITING_PER_REPLICA = 128
@@ -55,24 +59,48 @@ def main() -> None:
         refusal = config.with_name(_REFUSAL_FILE)
         refusal.write_bytes(REFUSAL)
         refusal.with_name(_REFUSAL_BODY_FILE).write_bytes(REFUSAL_BODY)
-        config.write_text(rewrite(config.read_text(), refusal=refusal))
+        frontend.write_refusals(config.parent)
+        text = rewrite(config.read_text(), refusal=refusal, grpc_port=_grpc_port(os.environ))
+        config.write_text(text)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
 
 
-def rewrite(config: str, *, refusal: Path) -> str:
+def _grpc_port(environment: Mapping[str, str]) -> int | None:
+    """As `raymi.settings` has it, which would take longer to load than HAProxy itself."""
+    port = environment.get("RAYMI_GRPC_PORT", "")
+    return int(port) if port.isdecimal() else None
+
+
+def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
     """Change what the module says, once; everything else stays.
 
     Args:
         config: As Serve wrote it.
         refusal: The file with the answer to send where no replica could.
+        grpc_port: Where gRPC is to be answered; None: nowhere.
     """
     if _MARK in config:
         return config
     head, *backends = re.split(r"(?m)^(?=backend )", config)
     bounded = [_bound_queue(backend, refusal) for backend in backends]
     text = "".join([head, *map(_retry_more_with_one, bounded)])
-    return _MARK + "".join(_rewrite_line(line, refusal) for line in text.splitlines(keepends=True))
+    lines = [_rewrite_line(line, refusal) for line in text.splitlines(keepends=True)]
+    http = "".join(lines)
+    if grpc_port is None:
+        return _MARK + http
+    return (
+        _MARK
+        + http.rstrip()
+        + "\n"
+        + frontend.grpc_section(
+            http,
+            port=grpc_port,
+            directory=refusal.parent,
+            max_per_replica=_MAX_PER_REPLICA,
+            max_waiting=_MAX_WAITING_PER_REPLICA,
+        )
+    )
 
 
 def _bound_queue(backend: str, refusal: Path) -> str:

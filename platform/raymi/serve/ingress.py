@@ -9,6 +9,8 @@ over.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +18,11 @@ CALLBACK = "raymi.serve.ingress:middlewares"
 """Import path for `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`."""
 
 _SERVES_OWN = "/-/"
+_HEALTH = "/-/healthz"
+
+
+OnceReached = Callable[[str, int], Awaitable[None]]
+"""Told the address and port at which HAProxy has reached this process's HTTP server."""
 
 
 class _Replica:
@@ -23,12 +30,22 @@ class _Replica:
 
     application: ASGIApp | None = None
     route_prefix: str = ""
+    once_reached: OnceReached | None = None
 
 
-def answer_directly(application: ASGIApp, *, route_prefix: str) -> None:
-    """Let this process's HTTP server hand requests below a prefix to an application."""
+def answer_directly(
+    application: ASGIApp, *, route_prefix: str, once_reached: OnceReached | None = None
+) -> None:
+    """Let this process's HTTP server hand requests below a prefix to an application.
+
+    Args:
+        application: Answers them.
+        route_prefix: Where it is.
+        once_reached: Awaited in the first health check, before it is answered.
+    """
     _Replica.application = application
     _Replica.route_prefix = route_prefix.rstrip("/")
+    _Replica.once_reached = once_reached
 
 
 def middlewares() -> list[Middleware]:
@@ -50,6 +67,10 @@ class DirectIngress:
             await self._app(scope, receive, send)
             return
         path = scope["path"]
+        if path == _HEALTH and (once_reached := _Replica.once_reached) is not None:
+            _Replica.once_reached = None
+            host, port = scope["server"]
+            await once_reached(host, port)
         if path.startswith(_SERVES_OWN) or not path.startswith(prefix):
             await self._app(scope, receive, send)
             return

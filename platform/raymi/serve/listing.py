@@ -53,10 +53,18 @@ def deployed_applications(
 
 def endpoint(status: Mapping[str, Any], route_prefix: str) -> str:
     """Base URL of an application."""
-    options = status.get("http_options") or {}
-    host, port = options.get("host", "127.0.0.1"), options.get("port", 8000)
-    reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - read, not bound
-    return f"http://{reachable}:{port}{route_prefix.rstrip('/')}"
+    port = (status.get("http_options") or {}).get("port", 8000)
+    return f"http://{_host(status)}:{port}{route_prefix.rstrip('/')}"
+
+
+def grpc_endpoint(status: Mapping[str, Any], port: int) -> str:
+    """`HOST:PORT` where every application answers over gRPC."""
+    return f"{_host(status)}:{port}"
+
+
+def _host(status: Mapping[str, Any]) -> str:
+    host: str = (status.get("http_options") or {}).get("host", "127.0.0.1")
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - read, not bound
 
 
 def _application(

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 import raymi
-from raymi.errors import OverloadedError, RaymiError, RequestError
+from raymi.errors import OverloadedError, RaymiError
+from raymi.serve.answering import Host, Models, find_model, no_such_model
 from raymi.serve.body import Headers
-from raymi.serve.endpoints import Endpoint, Host, Models, PredictionEndpoints, find_model
+from raymi.serve.endpoints import Endpoint, PredictionEndpoints
 from raymi.serve.metrics import CONTENT_TYPE
 from raymi.serve.openapi import infer_operation, page, path_parameters, predict_operation
 from raymi.serve.problems import from_status, problem, protocol_error
@@ -162,13 +163,7 @@ class _Pages:
         """
         models = self._every.get(path["name"])
         if models is None:
-            names = ", ".join(self._every)
-            raise RequestError(
-                "no such model here",
-                why=f"this endpoint serves {names}",
-                fix=f"use /v2/models/{next(iter(self._every))}",
-                status=404,
-            )
+            raise no_such_model(*self._every)
         return find_model(models, path)
 
 

@@ -34,10 +34,13 @@ def problem(error: RaymiError, *, headers: tuple[Header, ...] = ()) -> Reply:
 
 def protocol_error(error: RaymiError, *, headers: tuple[Header, ...] = ()) -> Reply:
     """The Open Inference Protocol's error: one member, one sentence."""
-    reply = json_reply(
-        {"error": f"{error.what}: {error.why}; {error.fix}"}, status=error.http_status
-    )
+    reply = json_reply({"error": sentence(error)}, status=error.http_status)
     return reply._replace(headers=(*reply.headers, *_particular(error), *headers))
+
+
+def sentence(error: RaymiError) -> str:
+    """What is wrong, why, and what to do, as the inference protocol says it."""
+    return f"{error.what}: {error.why}; {error.fix}"
 
 
 def from_status(status: int) -> RequestError:

@@ -14,6 +14,7 @@ https://github.com/kserve/open-inference-protocol - what it leaves open is settl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,12 @@ class InferRequest:
 
 
 def parse_infer(
-    body: Any, signature: Signature, *, max_rows: int, behind: memoryview = _NOTHING
+    body: Any,
+    signature: Signature,
+    *,
+    max_rows: int,
+    behind: memoryview = _NOTHING,
+    raw: Sequence[memoryview] | None = None,
 ) -> InferRequest:
     """Check a parsed JSON body against the model's signature.
 
@@ -65,6 +71,8 @@ def parse_infer(
         signature: What the model takes and gives.
         max_rows: Of one request.
         behind: Bytes that followed the JSON.
+        raw: Elements of each entry of `inputs` as bytes; None: those that come as bytes are behind
+            the JSON.
 
     Raises:
         RequestError: Naming the field that is wrong; 413 for too many rows.
@@ -78,7 +86,7 @@ def parse_infer(
     request_id = body.get("id")
     if request_id is not None and not isinstance(request_id, str):
         raise _wrong_type("id", request_id, "text, or leave it out")
-    inputs = _inputs_by_name(body.get("inputs"), signature, Blobs(behind))
+    inputs = _inputs_by_name(body.get("inputs"), signature, Blobs(behind), raw)
     outputs = _outputs(body.get("outputs"), signature)
     return InferRequest(
         rows=_rows(inputs, signature, max_rows),
@@ -98,7 +106,9 @@ class _Input:
     """Its elements as bytes; None: they are in the JSON."""
 
 
-def _inputs_by_name(inputs: Any, signature: Signature, blobs: Blobs) -> dict[str, _Input]:
+def _inputs_by_name(
+    inputs: Any, signature: Signature, blobs: Blobs, raw: Sequence[memoryview] | None
+) -> dict[str, _Input]:
     if not isinstance(inputs, list) or not inputs:
         found = "an empty list" if inputs == [] else json_type(inputs)
         raise RequestError(
@@ -123,7 +133,8 @@ def _inputs_by_name(inputs: Any, signature: Signature, blobs: Blobs) -> dict[str
                 fix=closest(shorten(name), known),
                 field=f"{place}.name",
             )
-        named[name] = _Input(tensor, place, _blob(tensor, place, blobs))
+        blob = _blob(tensor, place, blobs) if raw is None else raw[index]
+        named[name] = _Input(tensor, place, blob)
     blobs.finish()
     return named
 

