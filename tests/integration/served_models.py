@@ -10,9 +10,7 @@ import numpy as np
 import pyarrow as pa
 import requests
 import torch
-from requests.adapters import HTTPAdapter
 from safetensors.torch import save_file
-from urllib3.util import Retry
 
 from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing, TensorFeature
 from raymi.evaluate.result import Evaluation, Interval
@@ -169,12 +167,10 @@ def damage(version):
     return version
 
 
-def session_of(deployment, *, retries=0):
-    """A client that carries the token, and may ask again where a connection broke."""
+def session_of(deployment):
+    """A client that carries the token and asks once."""
     session = requests.Session()
     session.trust_env = False
-    again = Retry(connect=retries, read=retries, status=0, allowed_methods=None, backoff_factor=0.2)
-    session.mount("http://", HTTPAdapter(max_retries=again))
     session.headers.update(bearer(Path(deployment.token_path)))
     return session
 
@@ -182,10 +178,10 @@ def session_of(deployment, *, retries=0):
 class Traffic:
     """A client that asks again and again while the block runs."""
 
-    def __init__(self, deployment, *, retries=0):
+    def __init__(self, deployment):
         self.statuses = []
         self._deployment = deployment
-        self._session = session_of(deployment, retries=retries)
+        self._session = session_of(deployment)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 

@@ -323,8 +323,7 @@ def test_a_canary_answers_its_share_and_is_compared(client, cluster, home, deplo
 def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deployment):
     (victim,) = replica_pids(client, deployment.application)
 
-    # HAProxy hides the death; that it is started anew for it may break a connection.
-    with Traffic(deployment, retries=5) as traffic:
+    with Traffic(deployment) as traffic:
         os.kill(victim, signal.SIGKILL)
         deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
@@ -332,7 +331,7 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
             if pids and victim not in pids:
                 break
             time.sleep(0.2)
-        session_of(deployment, retries=5).post(
+        session_of(deployment).post(
             f"{deployment.endpoint}/predict", json=deployment.example, timeout=60
         ).raise_for_status()
 
@@ -355,7 +354,7 @@ def test_replicas_come_with_requests_and_go_without_them(client, cluster, home, 
         "upscale_delay_s": 0.5, "downscale_delay_s": 1.0, "idle_s": 1.0,
     }  # fmt: skip
     name, url = deployment.application, f"{deployment.endpoint}/predict"
-    newest = served_references(settings().store_dir)[name]
+    (newest,) = served_references(settings().store_dir)[name]
 
     deploy(client, cluster, model=newest, scaling={"max_replicas": 2})
     wait_for_replicas(client, name, 1, timeout_s=60)

@@ -83,7 +83,7 @@ def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
     if _MARK in config:
         return config
     head, *backends = re.split(r"(?m)^(?=backend )", config)
-    bounded = [_bound_queue(backend, refusal) for backend in backends]
+    bounded = [_wait_for_bodies(_bound_queue(backend, refusal)) for backend in backends]
     text = "".join([head, *map(_retry_more_with_one, bounded)])
     lines = [_rewrite_line(line, refusal) for line in text.splitlines(keepends=True)]
     http = "".join(lines)
@@ -111,6 +111,15 @@ def _bound_queue(backend: str, refusal: Path) -> str:
         f"file {body} hdr retry-after 1 if {{ avg_queue gt {_MAX_WAITING_PER_REPLICA} }}"
     )
     return re.sub(r"(?m)^( +)http-reuse .*\n", rf"\g<0>\g<1>{rule}\n", backend)
+
+
+def _wait_for_bodies(backend: str) -> str:
+    """Pass a request on once all of it is there, so that it can be sent again.
+
+    Clients send headers and body in two packets. A request whose headers went to a replica before
+    its body came is one that HAProxy does not repeat when the replica dies.
+    """
+    return re.sub(r"(?m)^( +)http-reuse .*\n", r"\g<0>\g<1>option http-buffer-request\n", backend)
 
 
 def _retry_more_with_one(backend: str) -> str:

