@@ -85,6 +85,7 @@ def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
     head, *backends = re.split(r"(?m)^(?=backend )", config)
     bounded = [_wait_for_bodies(_bound_queue(backend, refusal)) for backend in backends]
     text = "".join([head, *map(_retry_more_with_one, bounded)])
+    text = _close_to_others(text)
     lines = [_rewrite_line(line, refusal) for line in text.splitlines(keepends=True)]
     http = "".join(lines)
     if grpc_port is None:
@@ -101,6 +102,12 @@ def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
             max_waiting=_MAX_WAITING_PER_REPLICA,
         )
     )
+
+
+def _close_to_others(config: str) -> str:
+    """Keep statistics and metrics to this host; applications listen where they were told to."""
+    own = r"(?m)^((?:frontend prometheus|listen stats)$(?:\n .*)*?\n +bind )\*?:(\d+)"
+    return re.sub(own, r"\g<1>127.0.0.1:\g<2>", config)
 
 
 def _bound_queue(backend: str, refusal: Path) -> str:
@@ -139,8 +146,6 @@ def _retry_more_with_one(backend: str) -> str:
 def _rewrite_line(line: str, refusal: Path) -> str:
     words = line.split()
     match words:
-        case ["bind", address, *_] if re.fullmatch(r"\*?:\d+", address):
-            return line.replace(address, f"127.0.0.1:{address.rpartition(':')[2]}")
         case ["log", _, "local0", "info"]:
             return line.replace("info", "warning")
         case ["errorfile", "502" | "503" | "504" as status, _]:

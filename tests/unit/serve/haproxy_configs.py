@@ -4,14 +4,15 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 
-def written_by_serve(directory, *, replicas, fallback=8500, port=8000):
+def written_by_serve(directory, *, replicas, fallback=8500, host="127.0.0.1", port=8000):
     """What Serve writes for an application `digits` whose replicas have these ports.
 
     Args:
         directory: For the file and HAProxy's sockets.
         replicas: Their HTTP ports.
         fallback: The port of Serve's own proxy.
-        port: Where HAProxy listens.
+        host: The interface on which HAProxy listens.
+        port: Its port there.
     """
     servers = [
         ServerConfig(name=f"r{k}", host="127.0.0.1", port=one) for k, one in enumerate(replicas)
@@ -24,7 +25,7 @@ def written_by_serve(directory, *, replicas, fallback=8500, port=8000):
         fallback_server=ServerConfig(name="proxy", host="127.0.0.1", port=fallback),
     )
     config = HAProxyConfig(
-        socket_path=str(directory / "admin.sock"), http_options=HTTPOptions(port=port)
+        socket_path=str(directory / "admin.sock"), http_options=HTTPOptions(host=host, port=port)
     )
     api = HAProxyApi(
         config,

@@ -25,19 +25,33 @@ def pair(request, tmp_path):
     return before, after, request.param
 
 
-ANYWHERE = "0.0.0.0"  # noqa: S104 - the frontend goes where it was asked to
-
-
 def binds(config):
     return re.findall(r"(?m)^\s*bind (\S+)", config)
 
 
-def test_nothing_that_serve_left_open_stays_open(pair):
+def section(config, name):
+    return re.search(rf"(?m)^{name}$(?:\n(?: .*)?)*", config)[0]
+
+
+@pytest.mark.parametrize("name", ["frontend prometheus", "listen stats"])
+def test_what_serve_opens_to_everybody_listens_on_loopback_only(pair, name):
     before, after, _ = pair
 
-    assert [address for address in binds(before) if not address.startswith("127.")]
-    assert {address.rpartition(":")[0] for address in binds(after)} <= {"127.0.0.1", ANYWHERE}
-    assert not [address for address in binds(after) if address.startswith((":", "*"))]
+    assert not binds(section(before, name))[0].startswith("127.")
+    assert binds(section(after, name))[0].startswith("127.0.0.1:")
+
+
+def test_applications_are_reached_where_they_were_asked_to_be(pair):
+    assert binds(section(pair[1], "frontend http_frontend")) == ["127.0.0.1:8000"]
+
+
+def test_applications_that_were_asked_to_be_reached_from_everywhere_are(tmp_path):
+    written = written_by_serve(tmp_path, replicas=[30_000], host="0.0.0.0")  # noqa: S104
+
+    after = rewrite(written, refusal=tmp_path / "503.http", grpc_port=GRPC_PORT)
+
+    assert binds(section(after, "frontend http_frontend")) == ["*:8000"]
+    assert binds(section(after, "frontend grpc_frontend")) == [f"*:{GRPC_PORT}"]
 
 
 def test_haproxy_accepts_it(pair, tmp_path):
