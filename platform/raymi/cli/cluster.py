@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -126,6 +127,7 @@ def _report_document(report: HeadReport) -> dict[str, Any]:
         "fix": report.diagnosis.fix,
         "head": _document(report.state) if report.state else None,
         "resources": report.resources,
+        "partitions": [asdict(found) for found in report.partitions],
         "jobs": report.jobs,
         "applications": report.applications,
         "processes": [{"pid": pid, "title": title} for pid, title in report.processes],
@@ -160,6 +162,9 @@ def _print_report(report: HeadReport) -> None:
     for name, amount in report.resources.items():
         free = "not reported yet" if amount["free"] is None else f"{amount['free']:g} free"
         print_line(f"{name:>10}: {amount['total']:g} ({free})")
+    for found in report.partitions:
+        print_line(f"{'devices':>10}: {found.sentence}")
+        print_line(f"{'good for':>10}: {found.advice}")
     pids = ", ".join(str(pid) for pid, _ in report.processes)
     if pids:
         print_line(f"{'processes':>10}: {len(report.processes)} ({pids})")
