@@ -8,7 +8,8 @@ Sources, none of them tried on AMD hardware by this project. Dies, compute units
 specifications of MI300A, MI300X and MI325X. Modes, and which go together: AMD's kernel driver
 (amdgpu: `aqua_vanjaram.c`, where each compute mode names its memory modes; `amdgpu_amdkfd.c`, where
 a device gets its share of a domain) and the partitioning guide of AMD SMI. AMD's guides describe
-SPX/NPS1 and CPX/NPS4 in detail; DPX and QPX are what the driver allows, if the firmware offers them.
+SPX/NPS1 and CPX/NPS4 in detail; DPX and QPX are what the driver allows
+where the firmware offers them.
 """
 
 from __future__ import annotations
