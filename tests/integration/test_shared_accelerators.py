@@ -48,15 +48,16 @@ def test_two_halves_run_at_once_and_a_third_waits(job):
     spec = DeploySpec.from_document({"model": "animals@1", "accelerators_per_replica": 0.5})
     replica = ray.remote(Place).options(**replica_resources(spec))
 
-    first, second, third = (replica.remote() for _ in range(3))
+    actors = {(actor := replica.remote()).where.remote(): actor for _ in range(3)}
 
-    assert ray.get([first.where.remote(), second.where.remote()], timeout=60) == [[0], [0]]
-    waiting = third.where.remote()
+    # Ray does not say in which order it places them.
+    placed, [waiting] = ray.wait(list(actors), num_returns=2, timeout=60)
+    assert ray.get(placed) == [[0], [0]]
     assert ray.wait([waiting], timeout=2) == ([], [waiting])
-    ray.kill(first)
+    ray.kill(actors[placed[0]])
     assert ray.get(waiting, timeout=60) == [0]
-    for actor in (second, third):
-        ray.kill(actor)
+    for answer in (placed[1], waiting):
+        ray.kill(actors[answer])
 
 
 def test_more_than_any_node_has_is_refused_before_anything_is_deployed(client, cluster, home):
