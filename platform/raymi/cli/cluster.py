@@ -156,15 +156,15 @@ def _print_report(report: HeadReport) -> None:
     if report.last_words is not None:
         print_line(f"    {report.last_words}")
     print_line(f"{'try':>10}: {diagnosis.fix}")
+    for found in report.partitions:
+        print_line(f"{'devices':>10}: {found.sentence}")
+        print_line(f"{'good for':>10}: {found.advice}")
     if report.state is None:
         return
     _print_addresses(report.state)
     for name, amount in report.resources.items():
         free = "not reported yet" if amount["free"] is None else f"{amount['free']:g} free"
         print_line(f"{name:>10}: {amount['total']:g} ({free})")
-    for found in report.partitions:
-        print_line(f"{'devices':>10}: {found.sentence}")
-        print_line(f"{'good for':>10}: {found.advice}")
     pids = ", ".join(str(pid) for pid, _ in report.processes)
     if pids:
         print_line(f"{'processes':>10}: {len(report.processes)} ({pids})")

@@ -48,7 +48,7 @@ def status(*, home: Path) -> HeadReport:
     """Look at the local head; nothing is changed."""
     state = read_head(home)
     if state is None:
-        return HeadReport(assess(HeadFacts(recorded=False)))
+        return HeadReport(assess(HeadFacts(recorded=False)), partitions=host_partitions())
     facts = observe(state, being_changed=head_files.is_locked(HeadFiles(home).lock))
     diagnosis = assess(facts)
     owned = processes.owned_by(state.cluster_id)
