@@ -76,7 +76,12 @@ def cluster(home: Path, repository: Path, token: str) -> Iterator[TestCluster]:
 
 @contextlib.contextmanager
 def running_head(
-    repository: Path, token: str, *, num_cpus: int, variables: Mapping[str, str] | None = None
+    repository: Path,
+    token: str,
+    *,
+    num_cpus: int,
+    num_gpus: int | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[TestCluster]:
     """Start a head, and end it and all it has started.
 
@@ -84,6 +89,7 @@ def running_head(
         repository: Root of the checkout; workers import from there.
         token: Of the cluster.
         num_cpus: That it may give away.
+        num_gpus: The same, whether they are there or not; None: what Ray finds.
         variables: Environment of its daemons, over what every head here has.
     """
     # Ray puts sockets under its directory, and their paths may not be long.
@@ -110,6 +116,8 @@ def running_head(
         f"--num-cpus={num_cpus}", "--object-store-memory=100000000", "--disable-usage-stats",
         f"--temp-dir={directory}",
     ]  # fmt: skip
+    if num_gpus is not None:
+        command.append(f"--num-gpus={num_gpus}")
     log = (directory / "head.log").open("w")
     head = subprocess.Popen(
         command, env=environment, stdout=log, stderr=log, start_new_session=True

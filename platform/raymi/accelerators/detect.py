@@ -48,9 +48,14 @@ def detect(root: Path = Path("/")) -> Accelerator:
     return _detect_amd(root) or _detect_nvidia(root) or CPU
 
 
+def amd_name(device: dict[str, int]) -> str | None:
+    """Ray's name for a device that the kernel lists; None: nothing is known about it."""
+    return _AMD_DEVICE_IDS.get(device.get("device_id", 0))
+
+
 def _detect_amd(root: Path) -> Accelerator | None:
     devices = kfd_devices(root)
-    name = _AMD_DEVICE_IDS.get(devices[0].get("device_id", 0)) if devices else None
+    name = amd_name(devices[0]) if devices else None
     return find(name) if name else None
 
 

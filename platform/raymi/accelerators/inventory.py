@@ -12,10 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from raymi.accelerators.catalog import Accelerator
-from raymi.accelerators.topology import gfx_name, kfd_devices, pci_address, read_text
+from raymi.accelerators.detect import amd_name
+from raymi.accelerators.partitions import HostPartitions, SeenDevice, recognise
+from raymi.accelerators.topology import (
+    MEMORY_BYTES,
+    gfx_name,
+    kfd_devices,
+    pci_address,
+    read_text,
+)
 from raymi.store.record import Record
 
 _CARDS = "sys/class/drm"
+_SIMDS_PER_COMPUTE_UNIT = 4  # MI300X: 1216 SIMDs in KFD's properties, 304 compute units
 _NVIDIA = "proc/driver/nvidia"
 _CPU_FREQUENCY = "sys/devices/system/cpu/cpu0/cpufreq"
 _CPU_FIELD = re.compile(r"^([^\t:]+)\s*: (.*)$", re.MULTILINE)
@@ -93,6 +102,21 @@ def describe_device(accelerator: Accelerator, *, index: int, root: Path = Path("
         # 1 is plain balancing, 2 and 3 add memory tiers.
         numa_balancing=None if balancing is None else balancing != "0",
         **facts,
+    )
+
+
+def host_partitions(root: Path = Path("/")) -> tuple[HostPartitions, ...]:
+    """How this machine's MI300 packages are divided; empty: the kernel lists none."""
+    return recognise(
+        SeenDevice(
+            accelerator=name,
+            compute_units=device["simd_count"] // _SIMDS_PER_COMPUTE_UNIT,
+            memory_bytes=device[MEMORY_BYTES] or None,
+            memory_partition=read_text(card / "current_memory_partition") if card else None,
+        )
+        for device in kfd_devices(root)
+        if (name := amd_name(device)) is not None
+        for card in (_card(root, pci_address(device)),)
     )
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 _NODES = "sys/class/kfd/kfd/topology/nodes"
 _AMD_VENDOR = 0x1002
 
+MEMORY_BYTES = "memory_bytes"
+"""Among a device's properties: its memory banks together, 0 where none is listed."""
+
 
 def kfd_devices(root: Path) -> list[dict[str, int]]:
     """Properties of each AMD device, by the kernel's names; the position is HIP's number."""
@@ -14,7 +17,10 @@ def kfd_devices(root: Path) -> list[dict[str, int]]:
         (node for node in (root / _NODES).glob("*") if node.name.isdigit()),
         key=lambda node: int(node.name),
     )
-    properties = [_integers(read_text(node / "properties") or "") for node in nodes]
+    properties = [
+        _integers(read_text(node / "properties") or "") | {MEMORY_BYTES: _memory_bytes(node)}
+        for node in nodes
+    ]
     return [p for p in properties if p.get("simd_count") and p.get("vendor_id") == _AMD_VENDOR]
 
 
@@ -41,6 +47,11 @@ def read_text(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace").strip() or None
     except OSError:
         return None
+
+
+def _memory_bytes(node: Path) -> int:
+    banks = (read_text(path) or "" for path in (node / "mem_banks").glob("*/properties"))
+    return sum(_integers(bank).get("size_in_bytes", 0) for bank in banks)
 
 
 def _integers(text: str) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -126,6 +127,7 @@ def _report_document(report: HeadReport) -> dict[str, Any]:
         "fix": report.diagnosis.fix,
         "head": _document(report.state) if report.state else None,
         "resources": report.resources,
+        "partitions": [asdict(found) for found in report.partitions],
         "jobs": report.jobs,
         "applications": report.applications,
         "processes": [{"pid": pid, "title": title} for pid, title in report.processes],
@@ -154,6 +156,9 @@ def _print_report(report: HeadReport) -> None:
     if report.last_words is not None:
         print_line(f"    {report.last_words}")
     print_line(f"{'try':>10}: {diagnosis.fix}")
+    for found in report.partitions:
+        print_line(f"{'devices':>10}: {found.sentence}")
+        print_line(f"{'good for':>10}: {found.advice}")
     if report.state is None:
         return
     _print_addresses(report.state)

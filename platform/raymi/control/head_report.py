@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from raymi.accelerators.inventory import host_partitions
+from raymi.accelerators.partitions import HostPartitions
 from raymi.control import head_files, processes
 from raymi.control.head_api import HeadApi
 from raymi.control.head_state import (
@@ -31,6 +33,9 @@ class HeadReport:
     resources: dict[str, dict[str, float | None]] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
     applications: list[dict[str, Any]] = field(default_factory=list)
+    partitions: tuple[HostPartitions, ...] = ()
+    """How this machine's MI300 packages are divided into the GPUs that Ray counts."""
+
     processes: list[tuple[int, str]] = field(default_factory=list)
     beyond_loopback: list[tuple[str, int]] = field(default_factory=list)
     """Listeners of this cluster that other machines could reach."""
@@ -43,13 +48,14 @@ def status(*, home: Path) -> HeadReport:
     """Look at the local head; nothing is changed."""
     state = read_head(home)
     if state is None:
-        return HeadReport(assess(HeadFacts(recorded=False)))
+        return HeadReport(assess(HeadFacts(recorded=False)), partitions=host_partitions())
     facts = observe(state, being_changed=head_files.is_locked(HeadFiles(home).lock))
     diagnosis = assess(facts)
     owned = processes.owned_by(state.cluster_id)
     report = HeadReport(
         diagnosis,
         state,
+        partitions=host_partitions(),
         processes=sorted((process.pid, processes.title(process)) for process in owned),
         beyond_loopback=[
             (address, port)

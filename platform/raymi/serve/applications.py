@@ -17,6 +17,7 @@ from raymi.errors import ConflictError, DeploymentError, NotFoundError, Unreacha
 
 _PATH = "/api/serve/applications/"
 _CLUSTER_PATH = "/api/cluster_status"
+_NODES_PATH = "/api/v0/nodes?detail=1"
 _REQUEST_TIMEOUT_S = 60.0
 _POLL_INTERVAL_S = 0.5
 _FAILED = ("DEPLOY_FAILED", "UNHEALTHY")
@@ -98,6 +99,19 @@ class ServeClient:
             return None
         used, total = found
         return float(total) - float(used)
+
+    def most_accelerators(self) -> float | None:
+        """Accelerators, taken or not, of the node that has most; None: the cluster does not say.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found: Any = self._request("GET", path=_NODES_PATH).json()
+        for name in ("data", "result", "result"):
+            found = found.get(name) if isinstance(found, dict) else None
+        nodes = [node for node in found or () if node.get("state") == "ALIVE"]
+        totals = [float((node.get("resources_total") or {}).get("GPU", 0.0)) for node in nodes]
+        return max(totals, default=None)
 
     def sleeps(self, name: str) -> bool:
         """Whether an application is up and has no replicas because nobody asks for any.

@@ -11,7 +11,7 @@ from ray.serve.schema import LoggingConfig
 
 from raymi.serve.identity import DEPLOYMENT_NAME, ServedModel
 from raymi.serve.metrics import exposition
-from raymi.serve.plan import plan
+from raymi.serve.plan import plan, replica_resources
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.serve.rollout.state import Rollout, VersionRef
 from raymi.serve.scaling import RUNNING_REQUESTS, autoscaling_config
@@ -46,15 +46,21 @@ class ModelServer:
         Raises:
             IntegrityError: The only model's bundle is not the one that was registered.
             NotFoundError: The application has no rollout.
+            InfeasibleError: Ray reserved an accelerator, and there is none.
         """
         # Loaded here, so that building the application does not need torch.
         import torch
 
+        from raymi.serve.accelerator import take_share
         from raymi.serve.follower import start_all
 
         self._spec = spec
         settled = plan(spec, swept_batch_size=1)
         torch.set_num_threads(settled.num_threads)
+        # Before a model is loaded: what is allocated already would not be bounded.
+        if spec.accelerators_per_replica:
+            take_share(settled.accelerator_share)
+        self._accelerator_share = settled.accelerator_share
         self._request_limits = settled.request
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._application = spec.name or spec.model_names[0]
@@ -128,7 +134,9 @@ class ModelServer:
     def _load_if_it_fits(self, version: VersionRef) -> ModelHost:
         from raymi.serve.memory import room_for
 
-        with room_for(Path(version.path), version.described):
+        with room_for(
+            Path(version.path), version.described, accelerator_share=self._accelerator_share
+        ):
             return self._load(version)
 
     def _load(self, version: VersionRef) -> ModelHost:
@@ -194,7 +202,7 @@ def deployment(spec: DeploySpec, *, max_batch_size: int = 1) -> serve.Deployment
         num_replicas=None if spec.scaling else spec.num_replicas,
         autoscaling_config=spec.scaling
         and autoscaling_config(spec.scaling, max_batch_size=max_batch_size),
-        ray_actor_options={"num_cpus": spec.cpus_per_replica},
+        ray_actor_options=replica_resources(spec),
         max_ongoing_requests=ongoing,
         max_queued_requests=spec.max_queued_requests,
         max_constructor_retry_count=_MAX_STARTS,

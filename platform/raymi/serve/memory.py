@@ -87,12 +87,13 @@ def why_not(weights_bytes: int, host: Memory, device: Memory | None) -> str | No
 
 
 @contextlib.contextmanager
-def room_for(bundle: Path, reference: str) -> Iterator[None]:
+def room_for(bundle: Path, reference: str, *, accelerator_share: float = 1.0) -> Iterator[None]:
     """Load a version inside of this block: alone on this host, and only if it fits.
 
     Args:
         bundle: Its directory.
         reference: `NAME@VERSION`.
+        accelerator_share: Of the accelerator's memory that this process may take.
 
     Raises:
         InfeasibleError: It does not fit now.
@@ -100,7 +101,7 @@ def room_for(bundle: Path, reference: str) -> Iterator[None]:
     with _turn():
         weights = bundle / _WEIGHTS
         size = weights.stat().st_size if weights.is_file() else 0
-        if (reason := why_not(size, host_memory(), device_memory())) is not None:
+        if (reason := why_not(size, host_memory(), device_memory(accelerator_share))) is not None:
             raise InfeasibleError(
                 f"{reference} does not fit into memory",
                 why=reason,
@@ -122,16 +123,40 @@ def host_memory(
     return found
 
 
-def device_memory() -> Memory | None:
-    """The memory of the accelerator that models are put on; None: they stay on the CPU."""
+def device_memory(share: float = 1.0) -> Memory | None:
+    """The memory of the accelerator that models are put on; None: they stay on the CPU.
+
+    Args:
+        share: Of it that this process may take.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return None
     free, total = torch.cuda.mem_get_info()
+    allocated = torch.cuda.memory_allocated()
     # What this process has taken and does not use is free for it, and for nobody else.
-    kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return Memory("accelerator", int(free) + kept, int(total))
+    kept = torch.cuda.memory_reserved() - allocated
+    return within_share(
+        Memory("accelerator", int(free) + kept, int(total)), share, used_bytes=allocated
+    )
+
+
+def within_share(device: Memory, share: float, *, used_bytes: int) -> Memory:
+    """What a process may still take of a device of which it has only a share.
+
+    The share is a bound and no reservation: others may have taken what is left of the device.
+
+    Args:
+        device: All of it.
+        share: Of its memory, in (0, 1].
+        used_bytes: That the process has in use.
+    """
+    if share >= 1.0:
+        return device
+    allowed = int(share * device.total_bytes)
+    free = min(device.free_bytes, max(0, allowed - used_bytes))
+    return Memory(f"replica's share ({share:g}) of the {device.place}", free, allowed)
 
 
 def _limits(proc: Path, groups: Path) -> Iterator[tuple[int, int]]:

@@ -40,6 +40,20 @@ class ServingPlan:
     num_threads: int
     """Compute threads of a replica."""
 
+    accelerator_share: float
+    """Of its accelerator's memory that a replica may take; 1: all."""
+
+
+def replica_resources(spec: DeploySpec) -> dict[str, float]:
+    """What Ray reserves for each replica, by its own names.
+
+    Accelerators are left out where none are wanted, so that Ray does not hide those that are there.
+    """
+    resources = {"num_cpus": spec.cpus_per_replica}
+    if spec.accelerators_per_replica:
+        resources["num_gpus"] = spec.accelerators_per_replica
+    return resources
+
 
 def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
     """Settle what the spec leaves open.
@@ -79,6 +93,7 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
         ),
         max_ongoing_requests=ongoing,
         num_threads=max(1, int(spec.cpus_per_replica)),
+        accelerator_share=min(1.0, spec.accelerators_per_replica or 1.0),
     )
 
 

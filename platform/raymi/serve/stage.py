@@ -13,6 +13,7 @@ from pydantic import JsonValue
 from raymi.errors import ConflictError, RaymiError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.protocol import ModelStore
+from raymi.serve.accelerator import require_a_node
 from raymi.serve.applications import ServeClient
 from raymi.serve.grpc.waiting import wait_until_live
 from raymi.serve.identity import DEPLOYMENT_NAME
@@ -105,14 +106,15 @@ def run(
         IntegrityError: Its bundle is damaged.
         ConflictError: Another application answers at the same route, or there is no version to try
             this one beside.
+        InfeasibleError: No node of the cluster has as many accelerators as a replica wants.
         DeploymentError: It did not become healthy; an earlier version goes on serving.
     """
+    require_a_node(spec, client.most_accelerators)
     version, *further = (store.resolve(reference) for reference in (spec.model, *spec.also))
     bundle, *_ = (load_bundle(Path(v.path), fingerprint=v.fingerprint) for v in (version, *further))
     wanted = [reference_to(v, spec) for v in (version, *further)]
-    here = settings()
-    spec = _settle(spec, version.name, here.home_dir)
-    name = spec.name or version.name
+    here, name = settings(), spec.name or version.name
+    spec = _settle(spec, name, here.home_dir)
     application = _application(spec, name, max_batch_size=wanted[0].max_batch_size)
     running = client.configured(name)
     is_new = running is None or RolloutFiles(here.store_dir, name).read() is None
@@ -242,12 +244,12 @@ def _require_order(store_dir: Path, name: str, models: Sequence[str], *, is_new:
         )
 
 
-def _settle(spec: DeploySpec, model: str, home: Path) -> DeploySpec:
+def _settle(spec: DeploySpec, name: str, home: Path) -> DeploySpec:
     """Fill in the name and the token."""
-    spec = spec.model_copy(update={"name": spec.name or model})
+    spec = spec.model_copy(update={"name": name})
     access = spec.access
     if access.mode == "token" and not access.token_sha256:
-        digest = ensure_token(home, spec.name or model)
+        digest = ensure_token(home, name)
         access = access.model_copy(update={"token_sha256": (digest,)})
     first, *also = (f"{each}@{FOLLOWS_ROLLOUT}" for each in spec.model_names)
     return spec.model_copy(update={"access": access, "model": first, "also": tuple(also)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -16,6 +17,9 @@ from pydantic import (
 from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.base import Spec
 from raymi.specs.data import Name
+
+_RAY_DECIMALS = 4
+"""Ray counts resources in ten-thousandths."""
 
 ModelReference = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}@[a-z0-9]+$")]
 """`NAME@ALIAS` or `NAME@VERSION`."""
@@ -143,6 +147,11 @@ class DeploySpec(Spec):
     cpus_per_replica: PositiveFloat = 1.0
     """CPUs reserved for each replica; also bounds its compute threads."""
 
+    accelerators_per_replica: NonNegativeFloat = 0.0
+    """Accelerators that Ray reserves for each replica. A fraction, such as 0.25, shares one device
+    between replicas and bounds what each takes of its memory. 0: none is reserved, and a replica
+    that sees a device uses it uncounted."""
+
     batching: BatchingSpec = BatchingSpec()
     """Dynamic batching."""
 
@@ -190,6 +199,18 @@ class DeploySpec(Spec):
                 f"num_replicas={self.num_replicas} and scaling exclude each other: "
                 "say scaling.min_replicas and scaling.max_replicas"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _accelerators_can_be_given(self) -> Self:
+        wanted = self.accelerators_per_replica
+        if wanted > 1.0 and not wanted.is_integer():
+            raise ValueError(
+                f"accelerators_per_replica={wanted:g}: Ray gives a replica a part of one "
+                "accelerator, such as 0.5, or whole ones"
+            )
+        if not math.isclose(wanted, round(wanted, _RAY_DECIMALS), rel_tol=0.0, abs_tol=1e-12):
+            raise ValueError(f"accelerators_per_replica={wanted:g}: Ray counts in steps of 0.0001")
         return self
 
     @model_validator(mode="after")

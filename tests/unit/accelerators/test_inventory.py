@@ -4,7 +4,7 @@ import pytest
 
 from raymi.accelerators.catalog import CPU, find
 from raymi.accelerators.detect import detect
-from raymi.accelerators.inventory import DeviceFacts, describe_device
+from raymi.accelerators.inventory import DeviceFacts, describe_device, host_partitions
 from raymi.accelerators.topology import gfx_name
 
 MI300X, H100 = find("AMD-Instinct-MI300X-OAM"), find("H100")
@@ -33,6 +33,8 @@ def write_package(root, *, bus, first_node, card, num_partitions=1):
             domain=0,
             max_engine_clk_fcompute=2100,
         )
+        bank = f"sys/class/kfd/kfd/topology/nodes/{first_node + partition}/mem_banks/0/properties"
+        write(root, bank, f"heap_type 1\nsize_in_bytes {206141652992 // num_partitions}")
     device = f"sys/class/drm/card{card}/device"
     write(root, f"{device}/uevent", f"DRIVER=amdgpu\nPCI_SLOT_NAME=0000:{bus:02x}:00.0")
     is_whole = num_partitions == 1
@@ -77,6 +79,17 @@ def test_each_partition_is_a_device_of_its_own_at_the_address_of_its_package(hos
     assert {device.bdf for device in devices[1:]} == {"0000:26:00.0"}
     assert [device.partition_id for device in devices[1:]] == list(range(8))
     assert {(d.compute_partition, d.memory_partition) for d in devices[1:]} == {("CPX", "NPS4")}
+
+
+def test_a_host_says_how_its_packages_are_divided(host):
+    assert [found.sentence for found in host_partitions(host)] == [
+        "1 x MI300X in SPX/NPS1: 1 device of 304 CUs, 192 GiB",
+        "1 x MI300X in CPX/NPS4: 8 devices of 38 CUs, 24 GiB",
+    ]
+
+
+def test_a_machine_without_such_packages_says_nothing_of_partitions(tmp_path):
+    assert host_partitions(tmp_path) == ()
 
 
 def test_the_tenth_node_comes_after_the_second(host):

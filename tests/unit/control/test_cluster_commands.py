@@ -5,7 +5,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from raymi.accelerators.partitions import SeenDevice, recognise
 from raymi.cli.main import app
+from raymi.control import head_report
 from raymi.control.head_state import ensure_token
 
 
@@ -33,6 +35,17 @@ def test_status_of_a_dead_head_shows_why_it_ended(raymi, files, head):
     assert answer.exit_code == 3
     assert report["condition"] == "dead"
     assert "exit code=-9" in report["last_words"]
+
+
+def test_status_says_how_a_host_is_partitioned_whoever_started_its_ray(raymi, monkeypatch):
+    found = recognise([SeenDevice("AMD-Instinct-MI300X-OAM", 38, None, "NPS4")] * 64)
+    monkeypatch.setattr(head_report, "host_partitions", lambda: found)
+
+    words, document = raymi("status").stdout, json.loads(raymi("status", "--json").stdout)
+
+    assert "8 x MI300X in CPX/NPS4: 64 devices of 38 CUs, 24 GiB" in words
+    assert "never one data-parallel run" in words
+    assert document["partitions"][0]["num_packages"] == 8
 
 
 def test_down_without_a_head_is_fine(raymi):

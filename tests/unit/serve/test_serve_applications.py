@@ -21,6 +21,7 @@ class Dashboard(requests.adapters.BaseAdapter):
         self.applications, self.http_options = {}, None
         self.states = ["DEPLOYING", "RUNNING"]
         self.message = ""
+        self.nodes = []
         self.down = False
 
     def send(self, request, **_):
@@ -33,6 +34,8 @@ class Dashboard(requests.adapters.BaseAdapter):
             self.applications = {app["name"]: app for app in config["applications"]}
             self.http_options = self.http_options or config["http_options"]
             return self._answer(request, 200, {})
+        if "/api/v0/nodes" in request.url:
+            return self._answer(request, 200, {"data": {"result": {"result": self.nodes}}})
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         shown = {name: self._shown(app, state) for name, app in self.applications.items()}
         document = {"applications": shown, "http_options": self.http_options}
@@ -115,6 +118,26 @@ def test_a_route_that_is_taken_is_refused_before_anything_is_sent(client, dashbo
     with pytest.raises(ConflictError, match="first"):
         client.put(app("second"), http_options=HTTP_OPTIONS)
     assert list(dashboard.applications) == ["first"]
+
+
+def node(state="ALIVE", **resources):
+    return {"state": state, "resources_total": resources}
+
+
+def test_the_node_with_most_accelerators_is_found_among_those_alive(client, dashboard):
+    dashboard.nodes = [node(CPU=8.0), node(GPU=2.0), node(GPU=1.0), node("DEAD", GPU=8.0)]
+
+    assert client.most_accelerators() == 2.0
+
+
+def test_a_cluster_without_accelerators_has_none_and_one_that_is_silent_says_nothing(
+    client, dashboard
+):
+    dashboard.nodes = [node(CPU=8.0)]
+    assert client.most_accelerators() == 0.0
+
+    dashboard.nodes = []
+    assert client.most_accelerators() is None
 
 
 def test_waiting_ends_when_the_application_runs(client, dashboard):

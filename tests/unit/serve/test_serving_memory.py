@@ -4,7 +4,15 @@ import pytest
 
 from raymi.errors import InfeasibleError
 from raymi.serve import memory
-from raymi.serve.memory import Memory, device_needs, host_memory, host_needs, room_for, why_not
+from raymi.serve.memory import (
+    Memory,
+    device_needs,
+    host_memory,
+    host_needs,
+    room_for,
+    why_not,
+    within_share,
+)
 
 GIB = 1 << 30
 
@@ -33,6 +41,42 @@ def test_an_accelerator_is_asked_too():
 
     assert why_not(GIB, host(60 * GIB), room) is None
     assert "the accelerator's memory" in why_not(GIB, host(60 * GIB), none)
+
+
+def test_a_share_bounds_what_may_be_taken_of_an_accelerator():
+    device = Memory("accelerator", 180 * GIB, 192 * GIB)
+
+    quarter = within_share(device, 0.25, used_bytes=8 * GIB)
+
+    assert (quarter.free_bytes, quarter.total_bytes) == (40 * GIB, 48 * GIB)
+
+
+def test_a_share_cannot_be_taken_where_others_have_left_less():
+    device = Memory("accelerator", 3 * GIB, 192 * GIB)
+
+    assert within_share(device, 0.5, used_bytes=0).free_bytes == 3 * GIB
+
+
+def test_a_share_that_is_used_up_has_nothing_free():
+    device = Memory("accelerator", 100 * GIB, 192 * GIB)
+
+    assert within_share(device, 0.25, used_bytes=50 * GIB).free_bytes == 0
+
+
+def test_a_whole_accelerator_is_all_of_it():
+    device = Memory("accelerator", 100 * GIB, 192 * GIB)
+
+    assert within_share(device, 1.0, used_bytes=50 * GIB) == device
+
+
+def test_a_version_larger_than_its_replicas_share_is_refused_by_the_share():
+    device = Memory("accelerator", 190 * GIB, 192 * GIB)
+    eighth = within_share(device, 0.125, used_bytes=0)
+
+    assert why_not(30 * GIB, host(200 * GIB, 400 * GIB), device) is None
+    reason = why_not(30 * GIB, host(200 * GIB, 400 * GIB), eighth)
+    assert "the replica's share (0.125) of the accelerator's memory" in reason
+    assert "24576 MiB of 24576 MiB are free" in reason
 
 
 def group(directory, **files):

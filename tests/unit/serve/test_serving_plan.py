@@ -3,7 +3,7 @@
 import pytest
 
 from raymi.errors import SpecError
-from raymi.serve.plan import plan, spec_from_arguments
+from raymi.serve.plan import plan, replica_resources, spec_from_arguments
 from raymi.specs.deploy import DeploySpec
 
 
@@ -36,6 +36,41 @@ def test_too_few_requests_for_the_sweeps_batch_are_refused():
 @pytest.mark.parametrize(("cpus", "threads"), [(0.5, 1), (1.0, 1), (2.9, 2), (8.0, 8)])
 def test_threads_never_exceed_the_cpus_reserved(cpus, threads):
     assert plan(deploy_spec(cpus_per_replica=cpus), swept_batch_size=1).num_threads == threads
+
+
+def test_without_accelerators_ray_is_asked_for_cpus_alone():
+    assert replica_resources(deploy_spec(cpus_per_replica=2.0)) == {"num_cpus": 2.0}
+
+
+@pytest.mark.parametrize("accelerators", [0.0001, 0.25, 0.3333, 1.0, 4.0])
+def test_ray_reserves_the_accelerators_of_a_replica(accelerators):
+    spec = deploy_spec(accelerators_per_replica=accelerators)
+
+    assert replica_resources(spec) == {"num_cpus": 1.0, "num_gpus": accelerators}
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "share"), [(0.0, 1.0), (0.25, 0.25), (1.0, 1.0), (2.0, 1.0)]
+)
+def test_a_fraction_of_an_accelerator_is_a_share_of_its_memory(accelerators, share):
+    spec = deploy_spec(accelerators_per_replica=accelerators)
+
+    assert plan(spec, swept_batch_size=1).accelerator_share == share
+
+
+@pytest.mark.parametrize(
+    ("accelerators", "says"),
+    [
+        ("1.5", "a part of one accelerator, such as 0.5, or whole ones"),
+        ("0.00005", "steps of 0.0001"),
+        ("-1", "accelerators_per_replica"),
+        (".nan", "accelerators_per_replica"),
+        (".inf", "accelerators_per_replica"),
+    ],
+)
+def test_accelerators_that_ray_cannot_give_are_refused_with_the_reason(accelerators, says):
+    with pytest.raises(SpecError, match=says):
+        spec_from_arguments({"model": "digits@3", "accelerators_per_replica": accelerators})
 
 
 def test_arguments_of_serve_run_are_text_and_become_what_the_spec_needs():

@@ -1,0 +1,62 @@
+"""The accelerator that Ray reserved for a replica: that it is there, and what may be taken of it.
+
+Ray counts fractions of a device and nothing more: replicas that share one see the same device, and
+each could take all of its memory. So a replica bounds itself before it loads a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raymi.errors import InfeasibleError
+from raymi.specs.deploy import DeploySpec
+
+
+def take_share(share: float) -> None:
+    """Bound what this process allocates on its accelerator, before it has allocated anything.
+
+    The bound is that of PyTorch's allocator (`torch.cuda.set_per_process_memory_fraction`). A
+    process's context, its libraries' workspaces and what a compiled model holds by itself come on
+    top.
+
+    Args:
+        share: Of the device's memory, in (0, 1].
+
+    Raises:
+        InfeasibleError: There is no accelerator that torch can use.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InfeasibleError(
+            "Ray reserved an accelerator for this replica, and it finds none",
+            why=f"PyTorch {torch.__version__} sees no device on this node",
+            fix="install the PyTorch build of the node's accelerator there, start the node with as "
+            "many GPUs as it has, or leave accelerators_per_replica out to compute on CPUs",
+        )
+    if share < 1.0:
+        torch.cuda.set_per_process_memory_fraction(share, torch.cuda.current_device())
+
+
+def require_a_node(spec: DeploySpec, most_accelerators: Callable[[], float | None]) -> None:
+    """Refuse replicas that no node of the cluster could hold, however long they waited.
+
+    Args:
+        spec: What is to be deployed.
+        most_accelerators: Says how many the node with most has; None: the cluster does not say.
+            Asked only if the spec wants any.
+
+    Raises:
+        InfeasibleError: It has fewer than one replica wants.
+    """
+    wanted = spec.accelerators_per_replica
+    most = most_accelerators() if wanted else None
+    if most is None or wanted <= most:
+        return
+    has = f"no node has more than {most:g}" if most else "no node of the cluster has any"
+    raise InfeasibleError(
+        f"accelerators_per_replica={wanted:g} cannot be given",
+        why=f"{has}, and a replica is on one node",
+        fix="add a node with accelerators (`raymi status` shows the GPUs that Ray counts)"
+        + (f", or `--set accelerators_per_replica={most:g}` or less" if most else ""),
+    )
