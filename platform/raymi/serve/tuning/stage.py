@@ -35,7 +35,7 @@ from raymi.serve.tuning.evidence import Evidence, Forecast, PassTime
 from raymi.serve.tuning.gate import judge
 from raymi.serve.tuning.instrument import Instrument, Subject
 from raymi.serve.tuning.queueing import capacity_rows_per_s, simulate
-from raymi.serve.tuning.receipt import TuningReceipt, seal
+from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.serve.tuning.shortlist import next_round, order, server_of, why_not
 from raymi.serve.tuning.view import progress_words
 from raymi.serve.tuning.ways import batch_sizes, list_candidates, list_ways
@@ -119,7 +119,7 @@ def run(
     place = Place(client, store, http_options, f"tuning-{secrets.token_hex(4)}")
     evidence = _deploy(work, evidence, place)
     evidence = _changed(evidence, duration_s=round(time.monotonic() - work.began_s, 3))
-    receipt = seal(evidence, created_at=datetime.now(UTC))
+    receipt = TuningReceipt.seal(evidence, created_at=datetime.now(UTC))
     receipt.save(directory / RECEIPT_FILE)
     log.append("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
     return directory, receipt
