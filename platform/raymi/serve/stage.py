@@ -123,7 +123,6 @@ def run(
     with _forgotten_on_failure(() if is_new else added):
         if running != application:
             client.put(application, http_options=dict(http_options))
-        # Also where the configuration is the same: it need not be up.
         client.wait_until_running(application, timeout_s=timeout_s)
     for files, control in controls:
         if files in added and spec.also:
