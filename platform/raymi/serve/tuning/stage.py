@@ -28,6 +28,7 @@ from raymi.registry.protocol import ModelStore
 from raymi.registry.version import ModelVersion
 from raymi.serve.applications import ServeClient
 from raymi.serve.backends.catalog import available, probe
+from raymi.serve.batching import sizes_up_to
 from raymi.serve.export.sample_rows import made_up_rows, rows_of_test_split
 from raymi.serve.load.arrivals import poisson, read_trace, replay
 from raymi.serve.tuning.endpoint import Place, deploy_spec, measure, request_bodies
@@ -193,7 +194,7 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
     work.say(f"timing forward passes of {len(able)} ways that run here")
     with Instrument(subject, evidence.ways) as instrument:
         passes = instrument.time_passes(
-            {way: _sizes(largest) for way in able},
+            {way: sizes_up_to(largest) for way in able},
             rounds=spec.measurement.service_rounds,
             seed=spec.measurement.seed,
             say=work.say,
@@ -324,12 +325,6 @@ def _arrivals(spec: TuneServingSpec, duration_s: float, number: int) -> np.ndarr
     span_s = float(np.ptp(times_s)) * len(times_s) / max(len(times_s) - 1, 1)
     turned_s = np.concatenate([times_s[start:], times_s[:start] + span_s])
     return replay(turned_s, rate_per_s=rate, duration_s=duration_s)
-
-
-def _sizes(largest: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and the largest."""
-    powers = [1 << k for k in range(largest.bit_length()) if 1 << k < largest]
-    return (*powers, largest)
 
 
 def _metric(bundle: Bundle) -> str:
