@@ -114,6 +114,7 @@ def deployments(as_json: Json = False) -> None:
     """List what is being served."""
     from raymi.serve.listing import deployed_applications
     from raymi.serve.rollout.files import served_references
+    from raymi.serve.tuning.left_behind import TUNINGS, find_left_behind
     from raymi.settings import settings
 
     status = find_cluster().client.status()
@@ -137,6 +138,12 @@ def deployments(as_json: Json = False) -> None:
             for a in found
         ],
     )
+    tunings = settings().store_dir / TUNINGS
+    for name in find_left_behind(tunings, [a.application for a in found]):
+        print_line(
+            f"{name} was left by a `raymi tune-serving` that was killed: the next one takes it "
+            f"away, or `raymi undeploy {name}`"
+        )
 
 
 @dataclass(frozen=True, slots=True)
