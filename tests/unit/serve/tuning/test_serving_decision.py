@@ -53,6 +53,19 @@ def test_nobody_wins_with_an_interval_across_the_objective(evidence):
     assert "duration_s" in decision.sentence
 
 
+def test_of_those_with_too_few_requests_for_a_limit_the_lowest_p99_is_closest(evidence):
+    few = [
+        load(candidate, p99_ms=p99, number=number, num_requests=50)
+        for candidate, p99 in ((0, 30.0), (3, 12.0))
+        for number in range(2)
+    ]
+
+    decision = decide(evidence(runs=tuple(few)))
+
+    assert decision.standings[3].p99_high_ms is None
+    assert (decision.winner, decision.closest) == (None, 3)
+
+
 def test_one_measurement_of_two_is_not_enough(evidence):
     assert decide(evidence(runs=(load(0, p99_ms=1.0),))).winner is None
 
