@@ -230,6 +230,33 @@ def test_another_thread_than_the_one_that_opened_it_gets_the_same(opened, backen
     assert difference <= LARGEST_ERROR[precision]
 
 
+def num_compiled():
+    """Graphs that PyTorch's compiler has made in this process so far."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision", "network"),
+    [case for case in CASES if case.values[0] is BackendName.COMPILE],
+)
+def test_a_batch_of_no_size_is_compiled_after_it_is_open(cache_dir, backend, precision, network):
+    bundle = trained(network)
+    # Anew: to convert a network for another backend makes the compiler forget what it has compiled.
+    opened_backend = open_backend(
+        bundle, backend, precision, num_threads=1, device=DEVICE, cache_dir=cache_dir
+    )
+    before = num_compiled()
+
+    with ThreadPoolExecutor(1) as another:
+        for num_rows in range(1, 80):
+            inputs = bundle.preprocessing.prepare(rows(bundle.preprocessing, num_rows))
+            opened_backend.run(inputs)
+            another.submit(opened_backend.run, inputs).result()
+
+    assert before > 0
+    assert num_compiled() == before
+
+
 @pytest.mark.parametrize(("backend", "precision"), HERE)
 def test_it_says_what_it_is(opened, backend, precision):
     _, opened_backend = opened("mlp", backend, precision)

@@ -33,7 +33,7 @@ from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.listing import deployed_applications
 from raymi.serve.rollout.files import served_references
 from raymi.serve.tokens import bearer
-from raymi.serve.tuning.receipt import verify
+from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.settings import settings
 from raymi.specs.loading import load_spec
 from tests.integration.conftest import running_head
@@ -412,7 +412,7 @@ def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
     assert [one["status"] for one in found["standings"]] == ["met", "met"] + 2 * ["too_large"]
     chosen = load_spec(tmp_path / "deploy.yaml")
     assert (chosen.backend, chosen.precision, chosen.num_replicas) == ("eager", "fp32", 1)
-    assert verify(Path(found["path"]) / "receipt.json") == ()
+    assert TuningReceipt.verify(Path(found["path"]) / "receipt.json") == ()
     assert client.configured(deployment.application) == before
     assert set(client.status()["applications"]) == {deployment.application}
     assert [path.name for path in (settings().home_dir / "tokens").iterdir()] == ["animals"]

@@ -12,7 +12,7 @@ from ray.util import placement_group_table
 from raymi.settings import settings
 from raymi.specs.loading import load_spec
 from raymi.sweep import stage
-from raymi.sweep.receipt import Receipt, verify
+from raymi.sweep.receipt import Receipt
 from raymi.sweep.workspace import RECEIPT_FILE
 from raymi.train.events import EVENTS_FILE, read_events
 
@@ -76,7 +76,7 @@ def test_the_run_that_learned_is_the_one_to_register(sweep):
 
 
 def test_the_decision_follows_from_the_receipt_alone(sweep):
-    assert verify(Path(sweep.sweep_dir) / RECEIPT_FILE) == ()
+    assert Receipt.verify(Path(sweep.sweep_dir) / RECEIPT_FILE) == ()
 
 
 def test_runs_are_in_pairs_of_the_same_seed(receipt):

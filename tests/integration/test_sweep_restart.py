@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from raymi.sweep.receipt import Receipt, verify
+from raymi.sweep.receipt import Receipt
 from raymi.sweep.workspace import RECEIPT_FILE
 from raymi.train.events import EVENTS_FILE, read_events
 
@@ -85,7 +85,7 @@ def wait_for(home, process, kind, count):
 
 
 def test_it_is_one_sweep_and_its_receipt_holds(finished):
-    assert verify(finished / RECEIPT_FILE) == ()
+    assert Receipt.verify(finished / RECEIPT_FILE) == ()
 
 
 def test_no_run_that_had_ended_was_started_again(finished):

@@ -21,7 +21,9 @@ File = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    receipt = typer.Typer(no_args_is_help=True, help="Check what a sweep claims, and show it.")
+    receipt = typer.Typer(
+        no_args_is_help=True, help="Check what a sweep or a tuning claims, and show it."
+    )
     receipt.command()(verify)
     receipt.command()(show)
     app.add_typer(receipt, name="receipt", rich_help_panel="Sweeps")
@@ -29,11 +31,13 @@ def register(app: typer.Typer) -> None:
 
 def verify(file: File, *, as_json: Json = False) -> None:
     """Decide once more from the raw numbers; exit code 1 if anything in the receipt differs."""
+    from raymi.sweep.receipt import Receipt
+
     if _is_of_tuning(file):
         differences, facts, said = _verify_tuning(file)
     else:
         differences = _differences(file)
-        receipt = _parse(file)
+        receipt = Receipt.load_unchecked(file)
         facts, said = _facts(receipt), f"{_outcome(receipt)}; {_extent(receipt)}"
     if as_json:
         print_json({"holds": not differences, "differences": differences, **facts})
@@ -78,9 +82,9 @@ def _is_of_tuning(file: Path) -> bool:
 def _verify_tuning(file: Path) -> tuple[tuple[str, ...], dict[str, Any], str]:
     """What does not hold, facts for programs, and the same for people."""
     from raymi.serve.tuning.receipt import TuningReceipt
-    from raymi.serve.tuning.receipt import verify as find_differences
 
-    receipt = TuningReceipt.load(file)
+    differences = TuningReceipt.verify(file)
+    receipt = TuningReceipt.load_unchecked(file)
     evidence, decision = receipt.evidence, receipt.decision
     facts = {
         "tuning_id": evidence.tuning_id,
@@ -91,7 +95,7 @@ def _verify_tuning(file: Path) -> tuple[tuple[str, ...], dict[str, Any], str]:
     num_requests = sum(len(run.latencies_ms) + run.num_failed for run in evidence.runs)
     outcome = decision.sentence.partition(":")[0]
     extent = f"{len(evidence.candidates)} configurations, {num_requests:,} requests"
-    return find_differences(file), facts, f"{outcome}; {extent}"
+    return differences, facts, f"{outcome}; {extent}"
 
 
 def _show_tuning(file: Path, *, as_json: bool) -> None:
@@ -112,7 +116,7 @@ def _differences(file: Path) -> tuple[str, ...]:
         NotFoundError: There is no such file.
         SpecError: It is not a receipt.
     """
-    from raymi.sweep.receipt import verify as find_differences
+    from raymi.sweep.receipt import Receipt
 
     if not file.is_file():
         raise NotFoundError(
@@ -121,12 +125,12 @@ def _differences(file: Path) -> tuple[str, ...]:
             fix="`raymi sweep list --json` shows where each sweep is; its receipt is receipt.json",
         )
     try:
-        return find_differences(file)
+        return Receipt.verify(file)
     except IntegrityError as error:
         raise SpecError(
             f"{file} is not a receipt",
             why=error.why,
-            fix="give the receipt.json of a sweep that has ended",
+            fix="give the receipt.json of a sweep or a tuning that has ended",
         ) from error
 
 
@@ -146,12 +150,6 @@ def _load(file: Path) -> Receipt:
         # Says which of the two other errors it is, if it is one.
         _differences(file)
         raise
-
-
-def _parse(file: Path) -> Receipt:
-    from raymi.sweep.receipt import Receipt
-
-    return Receipt.model_validate_json(file.read_text(encoding="utf-8"))
 
 
 def _outcome(receipt: Receipt) -> str:

@@ -11,6 +11,7 @@ import typer
 from raymi.cli.output import Json, print_json, print_line, print_table
 
 if TYPE_CHECKING:
+    from raymi.serve.listing import DeployedApplication
     from raymi.serve.rollout.control import RolloutControl
     from raymi.serve.rollout.files import RolloutFiles
     from raymi.serve.rollout.report import ReplicaReport
@@ -44,15 +45,22 @@ def rollout(
     _, control = _open(name, model)
     now = control.complete() if complete else control.current()
     reports = control.reports()
+    deployed = _deployed(name)
     if as_json:
         print_json(
             {
                 "rollout": now.model_dump(mode="json"),
                 "replicas": [report.model_dump(mode="json") for report in reports.values()],
+                "status": deployed and deployed.status,
+                "num_replicas": deployed and deployed.num_replicas,
+                "target_num_replicas": deployed and deployed.target_num_replicas,
             }
         )
         return
     _print_rollout(now)
+    if deployed is not None:
+        running, wanted = deployed.num_replicas, deployed.target_num_replicas
+        print_line(f"{running} of {wanted} replicas run ({deployed.status})")
     _print_replicas(reports)
 
 
@@ -110,6 +118,18 @@ def _open(name: str, model: str | None) -> tuple[RolloutFiles, RolloutControl]:
         return False
 
     return files, RolloutControl(files, running, sleeps=sleeps)
+
+
+def _deployed(name: str) -> DeployedApplication | None:
+    """What Serve says of an application; None: it does not know it, or does not answer."""
+    from raymi.cli.serving import find_cluster
+    from raymi.errors import UnreachableError
+    from raymi.serve.listing import deployed_applications
+
+    with contextlib.suppress(UnreachableError):
+        every = deployed_applications(find_cluster().client.status(), {})
+        return next((each for each in every if each.application == name), None)
+    return None
 
 
 def _print_rollout(now: Rollout) -> None:

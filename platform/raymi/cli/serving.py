@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
+from raymi.cli.targets import read_target
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from raymi.serve.applications import ServeClient
     from raymi.serve.stage import Deployment
-    from raymi.specs.deploy import DeploySpec
 
 _SERVE_PORT = 8000
 _LOOPBACK = "127.0.0.1"
@@ -68,8 +68,15 @@ def deploy(
     from raymi.serve.rollout.control import Share
     from raymi.serve.tokens import forget_token
     from raymi.settings import settings
+    from raymi.specs.deploy import DeploySpec
 
-    spec = _deploy_spec(target, [*(overrides or []), *([f"name={name}"] if name else [])])
+    spec = read_target(
+        target,
+        [*(overrides or []), *([f"name={name}"] if name else [])],
+        DeploySpec,
+        command="deploy",
+        otherwise="jobs/train.py and jobs/sweep.py run the other kinds",
+    )
     cluster = find_cluster()
     if new_token:
         forget_token(settings().home_dir, spec.name or spec.model.partition("@")[0])
@@ -107,6 +114,7 @@ def deployments(as_json: Json = False) -> None:
     """List what is being served."""
     from raymi.serve.listing import deployed_applications
     from raymi.serve.rollout.files import served_references
+    from raymi.serve.tuning.left_behind import TUNINGS, find_left_behind
     from raymi.settings import settings
 
     status = find_cluster().client.status()
@@ -130,6 +138,12 @@ def deployments(as_json: Json = False) -> None:
             for a in found
         ],
     )
+    tunings = settings().store_dir / TUNINGS
+    for name in find_left_behind(tunings, [a.application for a in found]):
+        print_line(
+            f"{name} was left by a `raymi tune-serving` that was killed: the next one takes it "
+            f"away, or `raymi undeploy {name}`"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,31 +193,6 @@ def _environment_token() -> SecretStr | None:
         return SecretStr(Path(path).read_text(encoding="ascii").strip())
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def _deploy_spec(target: str, overrides: list[str]) -> DeploySpec:
-    """Read a deploy spec, or make one for a model.
-
-    Raises:
-        SpecError: It is neither, or a field is wrong.
-    """
-    from raymi.errors import SpecError
-    from raymi.specs.deploy import DeploySpec
-    from raymi.specs.loading import load_spec, parse_spec
-    from raymi.specs.yaml_text import dump
-
-    if target.endswith((".yaml", ".yml", ".json")):
-        spec = load_spec(Path(target), overrides)
-    else:
-        text = dump({"kind": "deploy", "model": target})
-        spec = parse_spec(text, where=f"raymi deploy {target}", overrides=overrides)
-    if not isinstance(spec, DeploySpec):
-        raise SpecError(
-            f"{target}: not a deploy spec",
-            why=f"it says `kind: {spec.kind}`",
-            fix="jobs/train.py and jobs/sweep.py run the other kinds",
-        )
-    return spec
 
 
 def _print_deployment(deployment: Deployment) -> None:

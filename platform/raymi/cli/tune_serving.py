@@ -12,10 +12,10 @@ import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
 from raymi.cli.serving import find_cluster
+from raymi.cli.targets import read_target
 
 if TYPE_CHECKING:
     from raymi.serve.tuning.receipt import TuningReceipt
-    from raymi.specs.tune_serving import TuneServingSpec
 
 _LOOPBACK = "127.0.0.1"
 _DEPLOY_FILE = "deploy.yaml"
@@ -56,6 +56,7 @@ def tune_serving(
     """
     from raymi.registry.store import open_store
     from raymi.serve.tuning import stage
+    from raymi.specs.tune_serving import TuneServingSpec
 
     given: dict[str, Any] = {
         "objective.p99_ms": p99_ms,
@@ -64,7 +65,13 @@ def tune_serving(
         "measurement.budget_s": budget_s,
     }
     options = [f"{path}={value}" for path, value in given.items() if value is not None]
-    spec = _spec(target, [*(overrides or []), *options])
+    spec = read_target(
+        target,
+        [*(overrides or []), *options],
+        TuneServingSpec,
+        command="tune-serving",
+        otherwise="`raymi explain tune_serving` says what belongs there",
+    )
     cluster = find_cluster()
     with _interrupted_by_kill():
         directory, receipt = stage.run(
@@ -92,31 +99,6 @@ def _interrupted_by_kill() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _spec(target: str, overrides: list[str]) -> TuneServingSpec:
-    """Read a spec, or make one for a model.
-
-    Raises:
-        SpecError: It is neither, or a field is wrong.
-    """
-    from raymi.errors import SpecError
-    from raymi.specs.loading import load_spec, parse_spec
-    from raymi.specs.tune_serving import TuneServingSpec
-    from raymi.specs.yaml_text import dump
-
-    if target.endswith((".yaml", ".yml", ".json")):
-        spec = load_spec(Path(target), overrides)
-    else:
-        text = dump({"kind": "tune_serving", "model": target})
-        spec = parse_spec(text, where=f"raymi tune-serving {target}", overrides=overrides)
-    if not isinstance(spec, TuneServingSpec):
-        raise SpecError(
-            f"{target}: not a tune_serving spec",
-            why=f"it says `kind: {spec.kind}`",
-            fix="`raymi explain tune_serving` says what belongs there",
-        )
-    return spec
 
 
 def _write(directory: Path, receipt: TuningReceipt, output: Path | None) -> Path | None:

@@ -70,6 +70,15 @@ class ServeClient:
         config: Application | None = found.get("deployed_app_config")
         return config
 
+    def has_failed(self, name: str) -> bool:
+        """Whether an application could not be deployed, and nothing of it answers.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        found = self.status().get("applications", {}).get(name, {})
+        return found.get("status") == "DEPLOY_FAILED" and not _running(found)
+
     def replicas(self, name: str) -> frozenset[str]:
         """Ids of an application's replicas that take requests.
 
@@ -77,12 +86,7 @@ class ServeClient:
             UnreachableError: No dashboard answers.
         """
         found = self.status().get("applications", {}).get(name, {})
-        return frozenset(
-            replica["replica_id"]
-            for deployment in found.get("deployments", {}).values()
-            for replica in deployment.get("replicas", ())
-            if replica.get("state") == "RUNNING"
-        )
+        return frozenset(replica["replica_id"] for replica in _running(found))
 
     def free_cpus(self) -> float | None:
         """CPUs of the whole cluster that nothing has reserved; None: the cluster does not say.
@@ -230,6 +234,16 @@ class ServeClient:
                 fix="read the cluster's logs/dashboard_ServeHead.log",
             )
         return answer
+
+
+def _running(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Replicas of an application that take requests."""
+    return [
+        replica
+        for deployment in found.get("deployments", {}).values()
+        for replica in deployment.get("replicas", ())
+        if replica.get("state") == "RUNNING"
+    ]
 
 
 def _configured(status: dict[str, Any], *, without: str) -> list[Application]:

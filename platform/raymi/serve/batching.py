@@ -46,6 +46,15 @@ class BatchLimits:
     """Who has waited longer is refused too: nobody is there any more to read the answer."""
 
 
+def sizes_up_to(max_batch_size: int) -> tuple[int, ...]:
+    """Rows of the batches that stand for those of every size: 1, 2, 4, ..., the largest.
+
+    Whatever size something changes at, there is one on either side of it.
+    """
+    powers = [1 << k for k in range(max_batch_size.bit_length()) if 1 << k < max_batch_size]
+    return (*powers, max_batch_size)
+
+
 class Alarm(Protocol):
     """A call that is due later and can be called off."""
 

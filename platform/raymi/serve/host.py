@@ -14,7 +14,7 @@ from raymi.evaluate.predictor import Predictions, Predictor
 from raymi.registry.bundle import Bundle
 from raymi.registry.golden import GoldenExamples
 from raymi.serve.answers import first_non_finite, join, split
-from raymi.serve.batching import BatchLimits, BatchQueue
+from raymi.serve.batching import BatchLimits, BatchQueue, sizes_up_to
 from raymi.serve.identity import ServedModel
 from raymi.serve.rows import example_row, parse_rows
 from raymi.specs.backend import ServingPrecision
@@ -98,15 +98,17 @@ class ModelHost:
         return predictions
 
     def warm_up(self) -> None:
-        """Predict the example row, alone and as a full batch, before anybody is served.
+        """Predict the example row, alone and in batches up to a full one, before anybody is served.
 
-        Blocks; the first passes of a network may take a hundred times as long as later ones. How
-        long a full batch takes then decides whether batches get a thread of their own.
+        Blocks; the first passes of a network may take a hundred times as long as later ones, and
+        libraries choose another way from some size on. How long a full batch takes then decides
+        whether batches get a thread of their own.
         """
         row = example_row(self.signature)
-        for num_rows in (1, self._max_batch_size):
+        for num_rows in sizes_up_to(self._max_batch_size):
             rows = parse_rows([row] * num_rows, self.signature, max_rows=num_rows)
-            took_s = min(self._timed(rows) for _ in range(_NUM_WARM_PASSES))
+            num_passes = _NUM_WARM_PASSES if num_rows in (1, self._max_batch_size) else 1
+            took_s = min(self._timed(rows) for _ in range(num_passes))
         self._queue.computes_inline = took_s < _INLINE_BELOW_S.get(self._predictor.device.type, 0.0)
         self.is_ready = True
 

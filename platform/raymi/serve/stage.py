@@ -116,15 +116,16 @@ def run(
     here, name = settings(), spec.name or version.name
     spec = _settle(spec, name, here.home_dir)
     application = _application(spec, name, max_batch_size=wanted[0].max_batch_size)
+    _clear_failed(client, name, timeout_s=timeout_s)
     running = client.configured(name)
     is_new = running is None or RolloutFiles(here.store_dir, name).read() is None
     _require_order(here.store_dir, name, spec.model_names, is_new=is_new)
     controls = _controls(here.store_dir, name, client, spec.model_names)
     added = roll_out(wanted, controls, spec.rollback, share, is_new=is_new, timeout_s=timeout_s)
-    if running != application:
-        with _forgotten_on_failure(() if is_new else added):
+    with _forgotten_on_failure(() if is_new else added):
+        if running != application:
             client.put(application, http_options=dict(http_options))
-            client.wait_until_running(application, timeout_s=timeout_s)
+        client.wait_until_running(application, timeout_s=timeout_s)
     for files, control in controls:
         if files in added and spec.also:
             control.wait_until_it_answers(timeout_s=timeout_s)
@@ -209,6 +210,13 @@ def _forgotten_on_failure(added: Sequence[RolloutFiles]) -> Iterator[None]:
         for files in added:
             files.remove()
         raise
+
+
+def _clear_failed(client: ServeClient, name: str, *, timeout_s: float) -> None:
+    """Take away what failed to start: Serve does not try the same configuration again."""
+    if client.has_failed(name):
+        client.remove(name)
+        client.wait_until_gone(name, timeout_s=timeout_s)
 
 
 def _forget_others(store_dir: Path, name: str, models: Sequence[str]) -> None:

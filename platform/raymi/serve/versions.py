@@ -219,9 +219,15 @@ class ModelVersions:
             return
         if len(self._comparing) >= _MOST_COMPARISONS_AT_ONCE:
             return
+        # Without a lease it could be closed while these rows wait, and they would wait for ever.
+        other.lease()
         task = asyncio.ensure_future(self._compare(trial, other, rows, predictions, is_trial))
         self._comparing.add(task)
-        task.add_done_callback(self._comparing.discard)
+        task.add_done_callback(partial(self._compared, other))
+
+    def _compared(self, other: ModelHost, task: asyncio.Task[None]) -> None:
+        self._comparing.discard(task)
+        other.release()
 
     async def _compare(
         self,

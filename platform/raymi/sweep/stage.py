@@ -11,7 +11,7 @@ from raymi.sweep.accounts import Accounts
 from raymi.sweep.conductor import Conductor
 from raymi.sweep.ground import Ground, pin_data, survey
 from raymi.sweep.monitor import Monitor
-from raymi.sweep.receipt import Receipt, seal
+from raymi.sweep.receipt import Receipt
 from raymi.sweep.result import SWEEP_FILE, SweepResult
 from raymi.sweep.training import Training
 from raymi.sweep.view.live import SweepProgress
@@ -85,7 +85,7 @@ def _conduct(
     conductor.train()
     conductor.confirm()
     winner = conductor.finish()
-    receipt = seal(conductor.evidence(), created_at=datetime.now(UTC))
+    receipt = Receipt.seal(conductor.evidence(), created_at=datetime.now(UTC))
     monitor.say("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
     result = SweepResult(
         sweep_id=workspace.sweep_id,

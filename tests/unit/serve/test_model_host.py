@@ -22,7 +22,7 @@ from raymi.evaluate.predictor import Predictor
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
 from raymi.registry.signature import Signature
-from raymi.serve.batching import BatchLimits
+from raymi.serve.batching import BatchLimits, sizes_up_to
 from raymi.serve.host import ModelHost
 from raymi.serve.identity import ServedModel
 from raymi.serve.rows import parse_rows
@@ -129,3 +129,23 @@ def test_a_row_without_a_finite_answer_is_refused_and_its_batch_mates_are_not(se
     assert good.num_rows == 1
     assert isinstance(bad, RequestError)
     assert bad.field == "rows[0]"
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"),
+    [
+        (1, (1,)),
+        (2, (1, 2)),
+        (3, (1, 2, 3)),
+        (8, (1, 2, 4, 8)),
+        (100, (1, 2, 4, 8, 16, 32, 64, 100)),
+    ],
+)
+def test_batches_are_warmed_from_one_row_to_the_largest(largest, sizes):
+    assert sizes_up_to(largest) == sizes
+
+
+def test_sizes_between_one_and_a_full_batch_are_computed_before_anybody_is_served(model_host):
+    model_host.warm_up()
+
+    assert set(model_host.batch_sizes) == {1, 2, 4}

@@ -29,6 +29,7 @@ class Host:
         self.signature = Signature(inputs=(), outputs=())
         self.is_ready = True
         self.is_retired = False
+        self.num_leases = 0
         self.says = says
         self.batch_sizes, self.waiting_rows = Counter(), 0
         self.breaks = False
@@ -38,6 +39,12 @@ class Host:
             raise RuntimeError("broken")
         outputs = np.eye(2, dtype=np.float32)[[self.says] * rows.num_rows]
         return Predictions(TARGET, outputs)
+
+    def lease(self):
+        self.num_leases += 1
+
+    def release(self):
+        self.num_leases -= 1
 
     def retire(self):
         self.is_retired = True
@@ -245,3 +252,27 @@ def test_another_version_stands_in_for_the_one_on_trial_only():
         return rack.versions.instead_of(new) is old, rack.versions.instead_of(old)
 
     assert run(scenario) == (True, None)
+
+
+def test_a_version_that_predicts_in_the_shadow_is_not_closed_before_it_has():
+    async def scenario():
+        rack = Rack()
+        rack.versions.start(serving(1))
+        now = prepared(serving(1), version(2), RULES)
+        await rack.follow(now)
+        await rack.follow(tried(now, canary_percent=0.0, shadow_percent=100.0))
+        may_answer = asyncio.Event()
+        shadow, predict = rack.hosts[2], rack.hosts[2].predict
+
+        async def later(rows):
+            await may_answer.wait()
+            return await predict(rows)
+
+        shadow.predict = later
+        await rack.request()
+        during = shadow.num_leases
+        may_answer.set()
+        await asyncio.sleep(0.01)
+        return during, shadow.num_leases
+
+    assert run(scenario) == (1, 0)

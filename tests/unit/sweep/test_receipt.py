@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raymi.errors import IntegrityError
+from raymi.store.plain_json import canonical
 from raymi.sweep.decision.decide import decide
 from raymi.sweep.evidence import Evidence
-from raymi.sweep.plain_json import canonical
-from raymi.sweep.receipt import Receipt, seal, verify
+from raymi.sweep.receipt import Receipt
 
 NOW = datetime(2026, 2, 3, 4, 5, tzinfo=UTC)
 MEGABYTE = 1_000_000
@@ -29,7 +29,7 @@ def receipt(make_evidence):
         num_test_rows=50,
         refused={0: "too old"},
     )
-    return seal(evidence, created_at=NOW)
+    return Receipt.seal(evidence, created_at=NOW)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def changed(document, where, value):
 def complaints(document, path):
     path.write_text(json.dumps(document))
     try:
-        return verify(path)
+        return Receipt.verify(path)
     except IntegrityError as error:
         return (error.why,)
 
@@ -77,8 +77,7 @@ def signed_again(document):
 
 def test_what_was_saved_is_what_is_loaded(receipt, path):
     assert Receipt.load(path) == receipt
-    assert verify(path) == ()
-    assert verify(receipt) == ()
+    assert Receipt.verify(path) == ()
 
 
 def test_the_decision_follows_from_the_json_alone(receipt, path):
@@ -154,7 +153,7 @@ def test_another_layout_of_the_same_document_holds(path):
 
     path.write_text(json.dumps(respelled(json.loads(path.read_text())), indent=7))
 
-    assert verify(path) == ()
+    assert Receipt.verify(path) == ()
 
 
 def test_another_version_that_decides_otherwise_is_named(receipt, path):
@@ -198,14 +197,14 @@ def test_bytes_that_are_no_text_are_damage(path):
     path.write_bytes(b"\xff\xfe\x00")
 
     with pytest.raises(IntegrityError):
-        verify(path)
+        Receipt.verify(path)
 
 
 def test_a_receipt_of_another_format_says_which(path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
 
     with pytest.raises(IntegrityError, match="a receipt of format 2"):
-        verify(path)
+        Receipt.verify(path)
 
 
 def test_evidence_that_contradicts_itself_is_told_and_not_raised(path):
@@ -224,11 +223,11 @@ def test_numbers_that_are_none_survive(make_evidence, tmp_path):
     evidence = evidence.model_copy(update={"runs": (worst, *evidence.runs[1:])})
     path = tmp_path / "receipt.json"
 
-    seal(evidence, created_at=NOW).save(path)
+    Receipt.seal(evidence, created_at=NOW).save(path)
 
     json.loads(path.read_text(), parse_constant=pytest.fail)
     assert Receipt.load(path).evidence.runs[0].metric == float("inf")
-    assert verify(path) == ()
+    assert Receipt.verify(path) == ()
 
 
 def test_rights_and_wrongs_are_ones_and_zeros_on_one_line(path):
@@ -244,7 +243,7 @@ def test_rights_and_wrongs_are_ones_and_zeros_on_one_line(path):
 def test_ten_thousand_rows_stay_small_and_load_quickly(make_evidence, tmp_path):
     evidence = make_evidence(qualities={"fp32": 0.95, "bf16": 0.95}, num_rows=10_000)
     path = tmp_path / "receipt.json"
-    seal(evidence, created_at=NOW).save(path)
+    Receipt.seal(evidence, created_at=NOW).save(path)
 
     started_s = time.process_time()
     Receipt.load(path)

@@ -7,7 +7,7 @@ import pytest
 
 from raymi.charts.page import render
 from raymi.sweep.evidence import MemoryPoint, ProbeEvidence, Spending
-from raymi.sweep.receipt import Receipt, seal
+from raymi.sweep.receipt import Receipt
 from raymi.sweep.verdicts import MemoryModel
 from raymi.sweep.view.page import sweep_page, write_page
 
@@ -17,7 +17,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def receipt_of(evidence) -> Receipt:
-    return seal(evidence, created_at=NOW)
+    return Receipt.seal(evidence, created_at=NOW)
 
 
 def parsed(receipt: Receipt) -> ET.Element:

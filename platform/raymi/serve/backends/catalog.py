@@ -148,8 +148,8 @@ def open_backend(
             from raymi.serve.backends.onnx_model import onnx_model
             from raymi.serve.backends.onnx_runtime import OnnxBackend
 
-            path = onnx_model(bundle, precision, cache_dir=cache_dir)
-            return OnnxBackend(path, precision, num_threads=num_threads)
+            model = onnx_model(bundle, precision, cache_dir=cache_dir)
+            return OnnxBackend(model, precision, num_threads=num_threads)
 
 
 def _reason(backend: BackendName, precision: ServingPrecision, facts: Facts) -> str | None:

@@ -1,5 +1,7 @@
 """A trained network as one ONNX file: converted once, then found by what it was made from.
 
+A file's name ends with the sha256 of its content. One whose content is another is made again.
+
 The file is for any number of rows. Its inputs are named after the columns, in letters, digits
 and underscores; the metadata `raymi.inputs` says which of them is which array of
 `Preprocessing.prepare`.
@@ -7,6 +9,8 @@ and underscores; the metadata `raymi.inputs` says which of them is which array o
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import logging
 import os
@@ -48,9 +52,13 @@ _LARGEST_BYTES = 2_000_000_000
 
 _ROWS = "rows"
 
+_SUFFIX = ".onnx"
 
-def onnx_model(bundle: Bundle, precision: ServingPrecision, *, cache_dir: Path) -> Path:
-    """The file of a bundle's network; converts it unless that has been done.
+_log = logging.getLogger("ray.serve")
+
+
+def onnx_model(bundle: Bundle, precision: ServingPrecision, *, cache_dir: Path) -> bytes:
+    """The content of the file of a bundle's network; converts it unless that has been done.
 
     Args:
         bundle: The model.
@@ -61,13 +69,11 @@ def onnx_model(bundle: Bundle, precision: ServingPrecision, *, cache_dir: Path) 
         CapabilityError: The network cannot be converted.
     """
     runtime = version("onnxruntime")
-    name = f"{bundle.fingerprint}-{precision.value}-onnxruntime-{runtime}-{_FORMAT}.onnx"
-    path = cache_dir / name
-    if path.is_file():
-        return path
+    made_from = f"{bundle.fingerprint}-{precision.value}-onnxruntime-{runtime}-{_FORMAT}-"
+    if (found := _kept(cache_dir, made_from)) is not None:
+        return found
     cache_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".converting-") as directory:
-        temporary = Path(directory) / name
         with _quietly():
             document = _convert(bundle.model(), bundle.preprocessing)
             if precision is ServingPrecision.INT8:
@@ -80,11 +86,32 @@ def onnx_model(bundle: Bundle, precision: ServingPrecision, *, cache_dir: Path) 
                 PRECISION: precision.value,
             },
         )
-        onnx.save(document, temporary)
-        with temporary.open("rb") as file:
+        content: bytes = document.SerializeToString()
+        temporary = Path(directory) / "model.onnx"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    return path
+        temporary.replace(cache_dir / f"{made_from}{_digest(content)}{_SUFFIX}")
+    return content
+
+
+def _kept(cache_dir: Path, made_from: str) -> bytes | None:
+    """What an earlier conversion left, if it is still what that wrote; anything else goes."""
+    for path in sorted(cache_dir.glob(f"{glob.escape(made_from)}*{_SUFFIX}")):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        if path.name == f"{made_from}{_digest(content)}{_SUFFIX}":
+            return content
+        _log.warning("%s: damaged, so it is removed and made again", path)
+        path.unlink(missing_ok=True)
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def input_names(preprocessing: Preprocessing) -> dict[str, str]:

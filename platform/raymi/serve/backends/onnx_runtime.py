@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,8 @@ _ERRORS_ONLY = 3
 class OnnxBackend:
     """One session over one converted file."""
 
-    def __init__(self, path: Path, precision: ServingPrecision, *, num_threads: int) -> None:
+    def __init__(self, model: bytes, precision: ServingPrecision, *, num_threads: int) -> None:
+        """Open what `onnx_model` gives."""
         onnxruntime = quiet_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
@@ -29,7 +29,7 @@ class OnnxBackend:
         # Threads that wait must not burn what the host's other replicas could use.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
+            model, options, providers=["CPUExecutionProvider"]
         )
         metadata = self._session.get_modelmeta().custom_metadata_map
         self._names: dict[str, str] = json.loads(metadata[INPUTS])

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version as installed
@@ -94,7 +93,7 @@ def export_onnx(
         )
     network = onnx_model(bundle, precision, cache_dir=store_dir / ONNX_DIR)
     with staging(destination) as directory:
-        shutil.copyfile(network, directory / MODEL)
+        (directory / MODEL).write_bytes(network)
         bundle.preprocessing.save(directory / PREPROCESSING)
         bundle.signature.save(directory / SIGNATURE)
         script = files("raymi.serve.export") / "standalone.py"

@@ -160,10 +160,17 @@ def _elect(evidence: Evidence, standings: list[Standing]) -> int | None:
 
 
 def _closest(standings: list[Standing]) -> int | None:
-    """The lowest p99 that was measured, or forecast where nothing was."""
-    measured = [one for one in standings if one.p99_ms is not None]
+    """The lowest upper limit of a p99 that was measured, or the p99 itself where none has a limit.
+
+    Where nothing was measured, the lowest forecast.
+    """
+    measured = [
+        (one.p99_high_ms or float("inf"), one.p99_ms, one.candidate)
+        for one in standings
+        if one.p99_ms is not None
+    ]
     if measured:
-        return min(measured, key=lambda one: one.p99_high_ms or float("inf")).candidate
+        return min(measured)[-1]
     forecast = [one for one in standings if one.forecast_p99_ms is not None]
     if not forecast:
         return None

@@ -113,8 +113,8 @@ class Instrument:
         if way in self.broken:
             return None
         described = self._ways[way].model_dump(mode="json")
-        # PyTorch's compiler keeps a few versions of a function in a process, and then gives up
-        # without a word: those ways need a process each.
+        # A compiled way has a process of its own, as it would have a replica of its own: whatever
+        # the compiler keeps in a process is out of the other ways' times.
         key = way if self._ways[way].backend is BackendName.COMPILE else None
         answer = self._exchange(key, {**request, **described})
         if (error := answer.get("error")) is not None:
@@ -127,6 +127,8 @@ class Instrument:
             self._processes[key] = self._start()
             opened = self._round_trip(key, self._subject.to_document())
             if "error" in opened:
+                # It would take the next request for the one that it could not answer.
+                self._stop(key)
                 return opened
         return self._round_trip(key, request)
 
@@ -140,7 +142,7 @@ class Instrument:
             line = stdout.readline() if ready else ""
         except BrokenPipeError:
             ready, line = [stdout], ""
-        if not line:
+        if not line.endswith("\n"):
             self._stop(key)
             if not ready:
                 return {"error": f"it did not answer within {_ANSWER_TIMEOUT_S:.0f} s"}
@@ -161,7 +163,9 @@ class Instrument:
             )
 
     def _stop(self, key: int | None) -> None:
-        process = self._processes.pop(key)
+        process = self._processes.pop(key, None)
+        if process is None:
+            return
         stdin, stdout = _pipes(process)
         for pipe in (stdin, stdout):
             try:

@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +28,16 @@ from raymi.registry.protocol import ModelStore
 from raymi.registry.version import ModelVersion
 from raymi.serve.applications import ServeClient
 from raymi.serve.backends.catalog import available, probe
+from raymi.serve.batching import sizes_up_to
 from raymi.serve.export.sample_rows import made_up_rows, rows_of_test_split
 from raymi.serve.load.arrivals import poisson, read_trace, replay
-from raymi.serve.tuning.endpoint import Place, deploy_spec, measure, request_bodies
+from raymi.serve.tuning.endpoint import Place, deploy_spec, measure, request_bodies, take_away
 from raymi.serve.tuning.evidence import Evidence, Forecast, PassTime
 from raymi.serve.tuning.gate import judge
 from raymi.serve.tuning.instrument import Instrument, Subject
+from raymi.serve.tuning.left_behind import TUNINGS, claim, find_left_behind
 from raymi.serve.tuning.queueing import capacity_rows_per_s, simulate
-from raymi.serve.tuning.receipt import TuningReceipt, seal
+from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.serve.tuning.shortlist import next_round, order, server_of, why_not
 from raymi.serve.tuning.view import progress_words
 from raymi.serve.tuning.ways import batch_sizes, list_candidates, list_ways
@@ -48,7 +50,6 @@ from raymi.train.events import EVENTS_FILE, EventLog
 from raymi.train.provenance import collect_provenance
 from raymi.train.run_files import SPEC_FILE, new_run_id
 
-TUNINGS = "tunings"
 RECEIPT_FILE = "receipt.json"
 _LOG_FILE = "workbench.log"
 _NUM_BODIES = 200
@@ -111,18 +112,28 @@ def run(
     bundle = load_bundle(Path(version.path), fingerprint=version.fingerprint)
     log = EventLog(directory / EVENTS_FILE)
     work = _Work(spec, version, bundle, directory, log, say, time.monotonic())
+    place = Place(client, store, http_options, f"tuning-{secrets.token_hex(4)}")
+    claim(directory, place.application)
+    clear_left_behind(place, directory.parent, say)
     evidence = _begin(work, _free_cpus(client))
     log.append("began", model=version.reference, candidates=len(evidence.candidates))
     say(f"tuning {evidence.tuning_id}: {len(evidence.ways)} ways to compute, "
         f"{len(evidence.candidates)} configurations")  # fmt: skip
     evidence = _compute(work, evidence)
-    place = Place(client, store, http_options, f"tuning-{secrets.token_hex(4)}")
     evidence = _deploy(work, evidence, place)
     evidence = _changed(evidence, duration_s=round(time.monotonic() - work.began_s, 3))
-    receipt = seal(evidence, created_at=datetime.now(UTC))
+    receipt = TuningReceipt.seal(evidence, created_at=datetime.now(UTC))
     receipt.save(directory / RECEIPT_FILE)
     log.append("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
     return directory, receipt
+
+
+def clear_left_behind(place: Place, tunings_dir: Path, say: Say) -> None:
+    """Take away what killed tunings have left: it has CPUs, and would disturb what is measured."""
+    deployed = place.client.status().get("applications", {})
+    for name in find_left_behind(tunings_dir, deployed):
+        take_away(replace(place, application=name))
+        say(f"took away {name}, which a tuning that was killed had left")
 
 
 def _settled(spec: TuneServingSpec, version: ModelVersion) -> TuneServingSpec:
@@ -193,7 +204,7 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
     work.say(f"timing forward passes of {len(able)} ways that run here")
     with Instrument(subject, evidence.ways) as instrument:
         passes = instrument.time_passes(
-            {way: _sizes(largest) for way in able},
+            {way: sizes_up_to(largest) for way in able},
             rounds=spec.measurement.service_rounds,
             seed=spec.measurement.seed,
             say=work.say,
@@ -324,12 +335,6 @@ def _arrivals(spec: TuneServingSpec, duration_s: float, number: int) -> np.ndarr
     span_s = float(np.ptp(times_s)) * len(times_s) / max(len(times_s) - 1, 1)
     turned_s = np.concatenate([times_s[start:], times_s[:start] + span_s])
     return replay(turned_s, rate_per_s=rate, duration_s=duration_s)
-
-
-def _sizes(largest: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and the largest."""
-    powers = [1 << k for k in range(largest.bit_length()) if 1 << k < largest]
-    return (*powers, largest)
 
 
 def _metric(bundle: Bundle) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from raymi.serve.tuning.decide import decide
 from raymi.serve.tuning.evidence import Forecast
-from raymi.serve.tuning.receipt import seal, verify
+from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.serve.tuning.shortlist import next_round, order
 from raymi.serve.tuning.verdicts import Status
 from raymi.specs.tune_serving import TuneServingSpec
@@ -51,6 +51,19 @@ def test_nobody_wins_with_an_interval_across_the_objective(evidence):
     assert decision.closest == 0
     assert decision.standings[0].status is Status.UNSURE
     assert "duration_s" in decision.sentence
+
+
+def test_of_those_with_too_few_requests_for_a_limit_the_lowest_p99_is_closest(evidence):
+    few = [
+        load(candidate, p99_ms=p99, number=number, num_requests=50)
+        for candidate, p99 in ((0, 30.0), (3, 12.0))
+        for number in range(2)
+    ]
+
+    decision = decide(evidence(runs=tuple(few)))
+
+    assert decision.standings[3].p99_high_ms is None
+    assert (decision.winner, decision.closest) == (None, 3)
 
 
 def test_one_measurement_of_two_is_not_enough(evidence):
@@ -111,10 +124,10 @@ def test_what_cannot_be_deployed_is_not_tried_again(evidence):
 
 @pytest.mark.parametrize("field", ["p99_ms", "winner"])
 def test_a_receipt_that_was_changed_does_not_hold(evidence, tmp_path, field):
-    receipt = seal(evidence(runs=loads((0, 5.0))), created_at=evidence().started_at)
+    receipt = TuningReceipt.seal(evidence(runs=loads((0, 5.0))), created_at=evidence().started_at)
     path = tmp_path / "receipt.json"
     receipt.save(path)
-    assert verify(path) == ()
+    assert TuningReceipt.verify(path) == ()
 
     if field == "winner":
         forged = receipt.decision.model_copy(update={"winner": 1})
@@ -124,4 +137,4 @@ def test_a_receipt_that_was_changed_does_not_hold(evidence, tmp_path, field):
         forged = receipt.decision.model_copy(update={"standings": standings})
     receipt.model_copy(update={"decision": forged}).save(path)
 
-    assert any(field in difference for difference in verify(path))
+    assert any(field in difference for difference in TuningReceipt.verify(path))
