@@ -79,8 +79,8 @@ class Hosts:
     def start_head(self) -> None:
         """Start Ray on the first host, with what it had stored before, and wait for it."""
         self._ray(
-            0, "--head", "--num-cpus=0", f"--port={GCS_PORT}", f"--dashboard-host={self.address(0)}",
-            f"--dashboard-port={DASHBOARD_PORT}", f"--temp-dir={self._directory}",
+            0, "--head", "--num-cpus=0", f"--port={GCS_PORT}", f"--temp-dir={self._directory}",
+            f"--dashboard-host={self.address(0)}", f"--dashboard-port={DASHBOARD_PORT}",
         )  # fmt: skip
         headers = {"Authorization": f"Bearer {self._token}"}
         deadline_s = time.monotonic() + START_TIMEOUT_S

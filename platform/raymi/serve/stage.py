@@ -130,7 +130,6 @@ def run(
         if files in added and spec.also:
             control.wait_until_it_answers(timeout_s=timeout_s)
     _forget_others(here.store_dir, name, spec.model_names)
-    is_ours = spec.access.mode == "token" and token_path(here.home_dir, name).is_file()
     return Deployment(
         application=name,
         endpoint=endpoint(client.status(), spec.route_prefix),
@@ -138,7 +137,7 @@ def run(
         version=version.version,
         fingerprint=version.fingerprint,
         max_batch_size=wanted[0].max_batch_size,
-        token_path=str(token_path(here.home_dir, name)) if is_ours else None,
+        token_path=_token_of_ours(spec, here.home_dir, name),
         rollout=controls[0][1].current().reason,
         also=tuple(ref.reference for ref in wanted[1:]),
         example={"rows": [example_row(bundle.signature)]},
@@ -152,6 +151,12 @@ def over_grpc(deployment: Deployment, *, client: ServeClient, port: int | None) 
     found = grpc_endpoint(client.status(), port)
     wait_until_live(found, deployment.application)
     return deployment.model_copy(update={"grpc_endpoint": found})
+
+
+def _token_of_ours(spec: DeploySpec, home: Path, name: str) -> str | None:
+    """Where the token is that requests need, if it was made here."""
+    path = token_path(home, name)
+    return str(path) if spec.access.mode == "token" and path.is_file() else None
 
 
 Controls = Sequence[tuple[RolloutFiles, RolloutControl]]
