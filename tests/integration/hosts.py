@@ -55,6 +55,7 @@ class Hosts:
         self._directory = directory
         self._token = token
         self._environment = dict(environment)
+        self._started: dict[int, subprocess.Popen[bytes]] = {}
         _ip("link", "add", self._mark, "type", "bridge")
         _ip("addr", "add", f"{self._network}.1/24", "dev", self._mark)
         _ip("link", "set", self._mark, "up")
@@ -102,6 +103,8 @@ class Hosts:
         for pid in self.pids(host):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        if host in self._started:
+            self._started.pop(host).wait()
         while self.pids(host):
             time.sleep(0.02)
 
@@ -142,7 +145,7 @@ class Hosts:
             "--object-store-memory=100000000", "--disable-usage-stats", *arguments,
         ]  # fmt: skip
         with (self._directory.parent / f"host-{host}.log").open("a") as log:
-            subprocess.Popen(
+            self._started[host] = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
 
