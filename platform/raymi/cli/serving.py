@@ -13,6 +13,7 @@ import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
 from raymi.cli.targets import read_target
+from raymi.settings import settings
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _SERVE_PORT = 8000
 _LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 180.0
+_LONGEST_EXAMPLE = 400
+"""Characters that a line of a terminal can show and a person can read."""
 
 Set = Annotated[
     list[str] | None,
@@ -214,5 +217,16 @@ def _print_deployment(deployment: Deployment) -> None:
     print_line("try:")
     print_line(
         f"  curl -s {deployment.endpoint}/predict {token}-H 'content-type: application/json' "
-        f"-d {shlex.quote(json.dumps(deployment.example))}"
+        f"-d {_body_for_a_shell(deployment)}"
     )
+
+
+def _body_for_a_shell(deployment: Deployment) -> str:
+    """The example, or, where nobody could read it in a line, a file that holds it."""
+    body = json.dumps(deployment.example)
+    if len(body) <= _LONGEST_EXAMPLE:
+        return shlex.quote(body)
+    path = settings().home_dir / "examples" / f"{deployment.application}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(body)
+    return shlex.quote(f"@{path}")
