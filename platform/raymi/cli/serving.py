@@ -13,7 +13,6 @@ import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
 from raymi.cli.targets import read_target
-from raymi.settings import settings
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -223,6 +222,8 @@ def _print_deployment(deployment: Deployment) -> None:
 
 def _body_for_a_shell(deployment: Deployment) -> str:
     """The example, or, where nobody could read it in a line, a file that holds it."""
+    from raymi.settings import settings
+
     body = json.dumps(deployment.example)
     if len(body) <= _LONGEST_EXAMPLE:
         return shlex.quote(body)
