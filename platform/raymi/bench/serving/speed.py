@@ -277,6 +277,6 @@ def require_peers(python: Path) -> None:
     if not python.is_file():
         raise UnreachableError(
             "the servers to compare with are not installed",
-            why=f"{python} does not exist",
+            why=f"{python} is no Python interpreter",
             fix="`make bench-peers` installs them, in an environment of their own",
         )
