@@ -5,7 +5,8 @@ names. That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes 
 
 - Statistics and metrics, which Serve opens to everybody, listen on the loopback interface.
 - No log line for each request; nobody listens to them by default.
-- Where HAProxy itself gives up, it says 503 and when to retry, not `500 Internal Server Error`.
+- Where HAProxy itself gives up, it says 408, or 503 and when to retry, and never `500 Internal
+  Server Error`.
 - A replica gets a bounded number of requests at once, and few may wait for it: HAProxy refuses the
   rest at once, at a fraction of what that would cost a replica.
 - gRPC is answered too, at a port of its own: `raymi.serve.grpc.frontend`.
@@ -27,8 +28,11 @@ _MAX_HELD = 2048
 """Requests that wait for a replica to start, where none is up."""
 
 _QUEUE_TIMEOUT = "30s"
+_REQUEST_TIMEOUT = "30s"
+"""For what `_wait_for_bodies` waits for: as long as a replica itself waits by default."""
 _RETRIES_WITH_ONE = 100
 _REFUSAL_FILE, _REFUSAL_BODY_FILE = "503.http", "503.json"
+_LATE_FILE = "408.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
 
 REFUSAL_BODY = (
@@ -46,6 +50,31 @@ REFUSAL = (
 )
 """What HAProxy sends itself: the same document that a busy replica sends."""
 
+_LATE_BODY = (
+    b'{"title":"Request Timeout","status":408,"detail":"the request is late",'
+    b'"why":"not all of it had arrived after 30 s","try":"send it at once"}'
+)
+
+LATE = (
+    b"HTTP/1.1 408 Request Timeout\r\n"
+    b"content-type: application/problem+json\r\n"
+    b"cache-control: no-cache\r\n"
+    b"connection: close\r\n"
+    b"content-length: %d\r\n"
+    b"\r\n%s" % (len(_LATE_BODY), _LATE_BODY)
+)
+"""What HAProxy sends where a body does not come."""
+
+
+def write_answers(directory: Path) -> Path:
+    """Write what HAProxy itself answers; the refusal's file, which `rewrite` takes."""
+    refusal = directory / _REFUSAL_FILE
+    refusal.write_bytes(REFUSAL)
+    refusal.with_name(_REFUSAL_BODY_FILE).write_bytes(REFUSAL_BODY)
+    refusal.with_name(_LATE_FILE).write_bytes(LATE)
+    frontend.write_refusals(directory)
+    return refusal
+
 
 def main() -> None:
     """Rewrite the configuration that the arguments name, and become HAProxy."""
@@ -56,10 +85,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
-        refusal = config.with_name(_REFUSAL_FILE)
-        refusal.write_bytes(REFUSAL)
-        refusal.with_name(_REFUSAL_BODY_FILE).write_bytes(REFUSAL_BODY)
-        frontend.write_refusals(config.parent)
+        refusal = write_answers(config.parent)
         text = rewrite(config.read_text(), refusal=refusal, grpc_port=_grpc_port(os.environ))
         config.write_text(text)
     binary = get_haproxy_binary()
@@ -151,7 +177,11 @@ def _rewrite_line(line: str, refusal: Path) -> str:
         case ["errorfile", "502" | "503" | "504" as status, _]:
             return f"    errorfile {status} {refusal}\n"
         case ["timeout", "connect", _]:
-            return f"{line}    timeout queue {_QUEUE_TIMEOUT}\n"
+            return (
+                f"{line}    timeout queue {_QUEUE_TIMEOUT}\n"
+                f"    timeout http-request {_REQUEST_TIMEOUT}\n"
+                f"    errorfile 408 {refusal.with_name(_LATE_FILE)}\n"
+            )
         case ["default-server", *_]:
             return line.rstrip("\n") + f" maxconn {_MAX_PER_REPLICA}\n"
         case ["server", *_, "backup"]:

