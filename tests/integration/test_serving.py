@@ -320,6 +320,40 @@ def test_a_canary_answers_its_share_and_is_compared(client, cluster, home, deplo
     assert report.comparison.compared_rows > 0
 
 
+def one_that_says_something_else(home, deployment):
+    """Another version, whose label for the example is not what is answered now."""
+    rows = deployment.example["rows"]
+    answers = session_of(deployment).post(
+        f"{deployment.endpoint}/predict", json={"rows": rows}, timeout=30
+    )
+    said = answers.json()["predictions"][0]["label"]
+    for seed in range(50, 80):
+        version = register_model(home, seed=seed)
+        if CLASSES[expected_probabilities(version, rows)[0].argmax()] != said:
+            return version
+    pytest.fail("thirty networks say the same")
+
+
+def test_a_bad_version_is_taken_back_by_itself_and_no_request_fails(
+    client, cluster, home, deployment
+):
+    bad = one_that_says_something_else(home, deployment)
+    rules = {"min_requests": 10, "p99_slack_ms": 10_000.0}  # of so few, the slowest says nothing
+    control = control_of(client, deployment)
+    before = control.current().active
+
+    with Traffic(deployment) as traffic:
+        deploy(client, cluster, model=bad.reference, canary=50.0, rollback=rules)
+        deadline_s = time.monotonic() + 30
+        while control.current().candidate is not None:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+
+    assert control.current().active == before
+    assert f"{bad.reference}: agrees with" in control.current().reason
+    assert set(traffic.statuses) == {200}
+
+
 def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deployment):
     (victim,) = replica_pids(client, deployment.application)
 

@@ -62,12 +62,12 @@ def test_a_breach_of_a_canary_takes_the_candidate_away():
     assert after.reason == "too many faults"
 
 
-def test_a_breach_of_what_answers_everything_goes_back():
+def test_a_breach_of_what_answers_everything_goes_back_and_leaves_no_way_to_it():
     now = completed(prepared(serving(1), version(2), RULES))
 
     after = in_force(now, breach_of(now, version(2)))
 
-    assert (after.active, after.previous) == (version(1), version(2))
+    assert (after.active, after.previous) == (version(1), None)
 
 
 def test_a_breach_of_an_earlier_rollout_changes_nothing():

@@ -152,7 +152,7 @@ class RolloutControl:
         if now.previous is None:
             raise ConflictError(
                 f"{now.active.described}: nothing to roll back to",
-                why="no other version was deployed before it",
+                why=f"no other version is kept; {now.reason}",
                 fix="deploy another version",
             )
         return self._put_and_wait(state.rolled_back(now, reason))

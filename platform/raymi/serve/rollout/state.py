@@ -187,7 +187,9 @@ def in_force(rollout: Rollout, breach: Breach | None) -> Rollout:
     if rollout.candidate == breach.version:
         return abandoned(rollout, breach.reason)
     if rollout.active == breach.version and rollout.previous is not None:
-        return rolled_back(rollout, breach.reason)
+        # What was taken back is no way back: `raymi rollback` must not lead to it.
+        back = rolled_back(rollout, breach.reason)
+        return Rollout.model_validate({**dict(back), "previous": None})
     return rollout
 
 
