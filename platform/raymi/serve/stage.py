@@ -39,7 +39,9 @@ _NOT_ARGUMENTS = {
     "backend": BackendName.EAGER,
     "precision": None,
     "batching": BatchingSpec(),
+    "rollback": BreachRules(),
 }
+"""Of a spec: told to replicas by the rollout, or to Serve, so that they need not be replaced."""
 
 IMPORT_PATH = "raymi.serve.application:build"
 

@@ -8,7 +8,7 @@ from raymi.registry import stage as registry_stage
 from raymi.registry.store import InMemoryModelStore
 from raymi.serve import stage
 from raymi.serve.rollout.files import RolloutFiles
-from raymi.specs.deploy import DeploySpec
+from raymi.specs.deploy import BreachRules, DeploySpec
 from tests.unit.serve.test_serve_applications import HTTP_OPTIONS, Dashboard, client_of
 
 
@@ -83,6 +83,15 @@ def test_what_is_up_already_is_not_sent_again(cluster, deploy):
     deploy()
 
     assert cluster.puts == [["things"]]
+
+
+def test_other_rules_for_taking_back_hold_and_replace_no_replica(cluster, deploy, tmp_path):
+    rules = BreachRules(min_agreement=0.9)
+    deploy()
+    deploy(rollback=rules)
+
+    assert cluster.puts == [["things"]]
+    assert RolloutFiles(tmp_path / "store", "things").read().rules == rules
 
 
 @pytest.mark.parametrize("state", ["DEPLOYING", "UNHEALTHY"])

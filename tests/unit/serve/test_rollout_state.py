@@ -8,6 +8,7 @@ from raymi.serve.rollout.state import (
     Rollout,
     abandoned,
     completed,
+    deployed_again,
     in_force,
     prepared,
     rolled_back,
@@ -42,6 +43,15 @@ def test_going_back_swaps_the_two_and_watches_no_more():
     assert (now.active, now.previous) == (version(1), version(2))
     assert not now.on_probation
     assert now.reason == "slow"
+
+
+def test_deploying_what_answers_again_ends_what_is_tried_beside_it():
+    now = tried(prepared(serving(1), version(2), RULES), canary_percent=10.0, shadow_percent=0.0)
+
+    after = deployed_again(now, RULES)
+
+    assert (after.active, after.candidate, after.canary_percent) == (version(1), None, 0.0)
+    assert deployed_again(after, RULES) == after
 
 
 def test_every_change_has_a_generation_of_its_own():

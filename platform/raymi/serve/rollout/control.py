@@ -94,11 +94,8 @@ class RolloutControl:
         """
         before = self.current()
         if before.active == version and not share.is_trial:
-            return (
-                before
-                if before.candidate is None
-                else self._put(state.abandoned(before, f"{version.described} was deployed again"))
-            )
+            again = state.deployed_again(before, rules)
+            return before if again == before else self._put(again)
         prepared = self._put(state.prepared(before, version, rules))
         try:
             self._wait_until_loaded(prepared, version, timeout_s=timeout_s)

@@ -161,6 +161,14 @@ def completed(now: Rollout) -> Rollout:
     )
 
 
+def deployed_again(now: Rollout, rules: BreachRules) -> Rollout:
+    """What answers was deployed once more: nothing is tried beside it, and other rules hold."""
+    if now.candidate is None:
+        return now if now.rules == rules else _next(now, rules=rules)
+    reason = f"{now.active.described} was deployed again"
+    return _next(now, **_NO_CANDIDATE, rules=rules, reason=reason)
+
+
 def abandoned(now: Rollout, reason: str) -> Rollout:
     """Take the candidate away."""
     return _next(now, **_NO_CANDIDATE, reason=reason)
