@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     grpc_port: int | None = None
     """Where served models answer over gRPC; a cluster's processes must all have it, or none."""
 
+    haproxy_max_per_replica: int | None = None
+    """Requests that HAProxy gives a replica at once; read by `raymi-haproxy` when it starts."""
+
     @property
     def home_dir(self) -> Path:
         """`home`, absolute."""

@@ -22,7 +22,10 @@ from pathlib import Path
 
 from raymi.serve.grpc import frontend
 
-_MAX_PER_REPLICA = 512
+_MAX_PER_REPLICA = 128
+"""Twice a batch of 64: what more a replica holds, it only has to keep.
+`RAYMI_HAPROXY_MAX_PER_REPLICA` says otherwise, for larger batches."""
+
 _MAX_WAITING_PER_REPLICA = 128
 _MAX_HELD = 2048
 """Requests that wait for a replica to start, where none is up."""
@@ -31,6 +34,9 @@ _QUEUE_TIMEOUT = "30s"
 _REQUEST_TIMEOUT = "30s"
 """For what `_wait_for_bodies` waits for: as long as a replica itself waits by default."""
 _RETRIES_WITH_ONE = 100
+_NICENESS = 5
+"""When there is more than can be answered, replicas go first: a refusal can wait a little."""
+
 _REFUSAL_FILE, _REFUSAL_BODY_FILE = "503.http", "503.json"
 _LATE_FILE = "408.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
@@ -86,33 +92,43 @@ def main() -> None:
     if "-f" in arguments:
         config = Path(arguments[arguments.index("-f") + 1])
         refusal = write_answers(config.parent)
-        text = rewrite(config.read_text(), refusal=refusal, grpc_port=_grpc_port(os.environ))
+        text = rewrite(
+            config.read_text(),
+            refusal=refusal,
+            grpc_port=_number(os.environ, "RAYMI_GRPC_PORT"),
+            max_per_replica=_number(os.environ, "RAYMI_HAPROXY_MAX_PER_REPLICA"),
+        )
         config.write_text(text)
+    os.nice(_NICENESS)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
 
 
-def _grpc_port(environment: Mapping[str, str]) -> int | None:
+def _number(environment: Mapping[str, str], name: str) -> int | None:
     """As `raymi.settings` has it, which would take longer to load than HAProxy itself."""
-    port = environment.get("RAYMI_GRPC_PORT", "")
-    return int(port) if port.isdecimal() else None
+    text = environment.get(name, "")
+    return int(text) if text.isdecimal() else None
 
 
-def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
+def rewrite(
+    config: str, *, refusal: Path, grpc_port: int | None = None, max_per_replica: int | None = None
+) -> str:
     """Change what the module says, once; everything else stays.
 
     Args:
         config: As Serve wrote it.
         refusal: The file with the answer to send where no replica could.
         grpc_port: Where gRPC is to be answered; None: nowhere.
+        max_per_replica: Requests that a replica gets at once; None: the usual number.
     """
     if _MARK in config:
         return config
+    limit = max_per_replica or _MAX_PER_REPLICA
     head, *backends = re.split(r"(?m)^(?=backend )", config)
     bounded = [_wait_for_bodies(_bound_queue(backend, refusal)) for backend in backends]
     text = "".join([head, *map(_retry_more_with_one, bounded)])
     text = _close_to_others(text)
-    lines = [_rewrite_line(line, refusal) for line in text.splitlines(keepends=True)]
+    lines = [_rewrite_line(line, refusal, limit) for line in text.splitlines(keepends=True)]
     http = "".join(lines)
     if grpc_port is None:
         return _MARK + http
@@ -124,7 +140,7 @@ def rewrite(config: str, *, refusal: Path, grpc_port: int | None = None) -> str:
             http,
             port=grpc_port,
             directory=refusal.parent,
-            max_per_replica=_MAX_PER_REPLICA,
+            max_per_replica=limit,
             max_waiting=_MAX_WAITING_PER_REPLICA,
         )
     )
@@ -169,7 +185,7 @@ def _retry_more_with_one(backend: str) -> str:
     return re.sub(r"(?m)^( +)http-reuse .*\n", more, backend)
 
 
-def _rewrite_line(line: str, refusal: Path) -> str:
+def _rewrite_line(line: str, refusal: Path, max_per_replica: int) -> str:
     words = line.split()
     match words:
         case ["log", _, "local0", "info"]:
@@ -183,7 +199,7 @@ def _rewrite_line(line: str, refusal: Path) -> str:
                 f"    errorfile 408 {refusal.with_name(_LATE_FILE)}\n"
             )
         case ["default-server", *_]:
-            return line.rstrip("\n") + f" maxconn {_MAX_PER_REPLICA}\n"
+            return line.rstrip("\n") + f" maxconn {max_per_replica}\n"
         case ["server", *_, "backup"]:
             return line.rstrip("\n") + f" maxconn {_MAX_HELD}\n"
         case _:

@@ -101,6 +101,14 @@ def test_a_replica_has_a_bounded_queue(pair):
     assert re.search(r"(?m)^\s*http-request return status 503 .* avg_queue gt \d+ }$", pair[1])
 
 
+def test_larger_batches_get_more_requests_at_once(tmp_path):
+    written = written_by_serve(tmp_path, replicas=[30_000])
+
+    after = rewrite(written, refusal=tmp_path / "503.http", max_per_replica=2048)
+
+    assert re.search(r"(?m)^\s*default-server .* maxconn 2048$", after)
+
+
 def test_rewriting_twice_changes_nothing_more(pair, tmp_path):
     assert rewrite(pair[1], refusal=tmp_path / "503.http", grpc_port=GRPC_PORT) == pair[1]
 
