@@ -132,10 +132,14 @@ class ModelServer:
             model.withdraw()
 
     def _load_if_it_fits(self, version: VersionRef) -> ModelHost:
+        from raymi.serve.backends.build import HAVE_A_FILE
         from raymi.serve.memory import room_for
 
         with room_for(
-            Path(version.path), version.described, accelerator_share=self._accelerator_share
+            Path(version.path),
+            version.described,
+            accelerator_share=self._accelerator_share,
+            is_built=version.backend in HAVE_A_FILE,
         ):
             return self._load(version)
 
