@@ -115,9 +115,7 @@ def _write(directory: Path, receipt: TuningReceipt, output: Path | None) -> Path
     evidence, winner = receipt.evidence, receipt.decision.winner
     text, path = None, None
     if winner is not None:
-        candidate = evidence.candidates[winner]
-        # The version that was measured: an alias may stand for another one by then.
-        spec = deploy_spec(evidence.model, evidence.ways[candidate.way], candidate)
+        spec = deploy_spec(evidence, winner)
         text = dump({"kind": "deploy", **spec.model_dump(mode="json", exclude_defaults=True)})
         path = output or directory / _DEPLOY_FILE
         path.parent.mkdir(parents=True, exist_ok=True)

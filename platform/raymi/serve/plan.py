@@ -47,7 +47,7 @@ class ServingPlan:
 def replica_resources(spec: DeploySpec) -> dict[str, float]:
     """What Ray reserves for each replica, by its own names.
 
-    Accelerators are left out where none are wanted, so that Ray does not hide those that are there.
+    Accelerators are left out where none are wanted.
     """
     resources = {"num_cpus": spec.cpus_per_replica}
     if spec.accelerators_per_replica:

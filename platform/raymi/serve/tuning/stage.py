@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from raymi.accelerators.catalog import CPU, Accelerator
 from raymi.accelerators.detect import detect
 from raymi.data.preprocessing import ClassTarget, NumberTarget
 from raymi.errors import DeploymentError, RaymiError, UnreachableError
@@ -126,7 +127,7 @@ def run(
     place = Place(client, store, http_options, f"tuning-{secrets.token_hex(4)}")
     claim(directory, place.application)
     clear_left_behind(place, directory.parent, say)
-    evidence = _begin(work, _free_cpus(client))
+    evidence = _begin(work, _free_cpus(client), client)
     log.append("began", model=version.reference, candidates=len(evidence.candidates))
     say(f"tuning {evidence.tuning_id}: {len(evidence.ways)} ways to compute, "
         f"{len(evidence.candidates)} configurations")  # fmt: skip
@@ -167,9 +168,10 @@ def _free_cpus(client: ServeClient) -> float | None:
     return found
 
 
-def _begin(work: _Work, free_cpus: float | None) -> Evidence:
+def _begin(work: _Work, free_cpus: float | None, client: ServeClient) -> Evidence:
     spec, bundle = work.spec, work.bundle
-    accelerator = detect()
+    accelerator = _accelerator(client)
+    free_accelerators = client.free_accelerators() if accelerator.is_gpu else None
     provenance = collect_provenance(accelerator, code_package=None)
     ways = list_ways(spec.space, bundle.precision)
     reasons = {(a.backend, a.precision): a.reason for a in available(probe(accelerator))}
@@ -193,10 +195,18 @@ def _begin(work: _Work, free_cpus: float | None) -> Evidence:
         has_test_rows=False,
         free_cpus=free_cpus,
         ways=ways,
-        candidates=list_candidates(spec.space, len(ways), sizes, free_cpus),
+        accelerators_per_replica=1.0 if accelerator.is_gpu else 0.0,
+        free_accelerators=free_accelerators,
+        candidates=list_candidates(spec.space, len(ways), sizes, free_cpus, free_accelerators),
         refused=refused,
         started_at=provenance.started_at,
     )
+
+
+def _accelerator(client: ServeClient) -> Accelerator:
+    """What endpoints would run on: a device of this machine if Ray can reserve it, else the CPU."""
+    found = detect()
+    return found if found.is_gpu and (client.most_accelerators() or 0.0) >= 1.0 else CPU
 
 
 def _compute(work: _Work, evidence: Evidence) -> Evidence:
@@ -208,6 +218,7 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
         store_dir=settings().store_dir,
         cache_dir=settings().store_dir / "converted",
         num_threads=max(1, int(spec.space.cpus_per_replica)),
+        uses_accelerator=evidence.accelerators_per_replica > 0.0,
         log=work.directory / _LOG_FILE,
     )
     able = [way for way in range(len(evidence.ways)) if way not in evidence.refused]
@@ -263,8 +274,7 @@ def _deploy(
             if time.monotonic() - work.began_s > spec.measurement.budget_s:
                 why = f"the budget of {spec.measurement.budget_s:g} s was used up"
                 return _changed(evidence, stopped_by=why), None
-            candidate = evidence.candidates[index]
-            wanted = deploy_spec(evidence.model, evidence.ways[candidate.way], candidate)
+            wanted = deploy_spec(evidence, index)
             try:
                 load = measure(
                     index, wanted, place, bodies=bodies, arrivals_s=arrivals_s, number=number
