@@ -1,5 +1,10 @@
 """What answers compiled is not compiled again because another backend is opened beside it."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,3 +88,29 @@ def test_what_takes_too_long_is_given_up_and_says_so(bundle, tmp_path):
 
     assert "eager" in refused.value.fix
     assert not path.exists()
+
+
+@pytest.mark.drill
+def test_the_process_ends_with_the_one_that_started_it(bundle, tmp_path):
+    request = {
+        "bundle": str(bundle.directory),
+        "fingerprint": bundle.fingerprint,
+        "backend": "aot",
+        "precision": "fp32",
+        "device": "cpu",
+        "path": str(tmp_path / "network.pt2"),
+        "num_threads": 1,
+    }
+    module = "raymi.serve.backends.build_elsewhere"
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+    # Closes its input, as the end of this process would.
+    process.communicate(json.dumps(request).encode() + b"\n", timeout=60)
+
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "network.pt2").exists()

@@ -56,7 +56,10 @@ def build(arguments: dict[str, Any]) -> serve.Application:
 
 
 def _most_accelerators() -> float | None:
-    """Of the live node that has most; None: this process is on no cluster."""
+    """Of the live node that has most; None: this process is on no cluster.
+
+    `serve run` joins one only after it has built the application.
+    """
     if not ray.is_initialized():
         return None
     nodes = [node for node in ray.nodes() if node["Alive"]]
