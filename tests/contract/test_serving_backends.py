@@ -24,6 +24,8 @@ from raymi.evaluate.network import EagerNetwork
 from raymi.evaluate.predictor import Predictor
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
+from raymi.serve.backends import build_elsewhere
+from raymi.serve.backends.build import build_here
 from raymi.serve.backends.catalog import Facts, available, open_backend, probe
 from raymi.specs.backend import BackendName, ServingPrecision
 from raymi.specs.precision import Precision
@@ -145,6 +147,14 @@ def rows(preprocessing: Preprocessing, num_rows: int) -> dict[str, np.ndarray]:
     return arrays
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _build_in_this_process():
+    """No bundle is on a disk here, and a process for each would take seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_elsewhere, "build_elsewhere", build_here)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("converted")
@@ -162,7 +172,12 @@ def opened(cache_dir):
             backends[key] = (
                 bundle,
                 open_backend(
-                    bundle, backend, precision, num_threads=1, device=DEVICE, cache_dir=cache_dir
+                    bundle,
+                    backend,
+                    precision,
+                    num_threads=1,
+                    device=DEVICE,
+                    cache_dir=cache_dir,
                 ),
             )
         return backends[key]
@@ -241,7 +256,7 @@ def num_compiled():
 )
 def test_a_batch_of_no_size_is_compiled_after_it_is_open(cache_dir, backend, precision, network):
     bundle = trained(network)
-    # Anew: to convert a network for another backend makes the compiler forget what it has compiled.
+    # Anew: here networks are converted in this process, which makes the compiler forget.
     opened_backend = open_backend(
         bundle, backend, precision, num_threads=1, device=DEVICE, cache_dir=cache_dir
     )

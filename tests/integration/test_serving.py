@@ -445,7 +445,8 @@ def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
     assert [gate["outcome"] for gate in found["gates"]] == ["reference", "same"]
     assert [one["status"] for one in found["standings"]] == ["met", "met"] + 2 * ["too_large"]
     chosen = load_spec(tmp_path / "deploy.yaml")
-    assert (chosen.backend, chosen.precision, chosen.num_replicas) == ("eager", "fp32", 1)
+    assert chosen.backend in {"eager", "onnx"}  # both are fast enough; which is faster is chance
+    assert (chosen.precision, chosen.num_replicas) == ("fp32", 1)
     assert TuningReceipt.verify(Path(found["path"]) / "receipt.json") == ()
     assert client.configured(deployment.application) == before
     assert set(client.status()["applications"]) == {deployment.application}

@@ -52,7 +52,8 @@ def tune_serving(
 ) -> None:
     """Find the cheapest way to serve a model within a latency objective, and write it down.
 
-    Exit code 1 if none is shown to meet it.
+    Exit code 1 if none is shown to meet it. A tuning that is interrupted, or whose cluster goes
+    away, writes down what it has measured.
     """
     from raymi.registry.store import open_store
     from raymi.serve.tuning import stage
@@ -74,19 +75,22 @@ def tune_serving(
     )
     cluster = find_cluster()
     with _interrupted_by_kill():
-        directory, receipt = stage.run(
+        tuned = stage.run(
             spec,
             client=cluster.client,
             store=open_store(),
             http_options={"host": _LOOPBACK, "port": cluster.serve_port},
             say=_silent if as_json else print_line,
         )
+    directory, receipt = tuned.directory, tuned.receipt
     deploy_file = _write(directory, receipt, output)
     document = _document(directory, receipt, deploy_file)
     if as_json:
         print_json(document)
     else:
         _print(receipt, directory, deploy_file)
+    if tuned.ended_by is not None:
+        raise tuned.ended_by
     if receipt.decision.winner is None:
         raise typer.Exit(1)
 
@@ -111,9 +115,7 @@ def _write(directory: Path, receipt: TuningReceipt, output: Path | None) -> Path
     evidence, winner = receipt.evidence, receipt.decision.winner
     text, path = None, None
     if winner is not None:
-        candidate = evidence.candidates[winner]
-        # The version that was measured: an alias may stand for another one by then.
-        spec = deploy_spec(evidence.model, evidence.ways[candidate.way], candidate)
+        spec = deploy_spec(evidence, winner)
         text = dump({"kind": "deploy", **spec.model_dump(mode="json", exclude_defaults=True)})
         path = output or directory / _DEPLOY_FILE
         path.parent.mkdir(parents=True, exist_ok=True)

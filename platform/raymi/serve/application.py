@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray import serve
 
 from raymi.errors import SpecError
 from raymi.registry.store import open_store
+from raymi.serve.accelerator import settle_accelerators
 from raymi.serve.deployment import deployment
 from raymi.serve.plan import spec_from_arguments
 from raymi.serve.rollout.references import FOLLOWS_ROLLOUT, reference_to
@@ -29,6 +31,7 @@ def build(arguments: dict[str, Any]) -> serve.Application:
     Raises:
         SpecError: An argument is wrong, or requests need a token and none would be accepted.
         NotFoundError: There is no such model, version or alias.
+        InfeasibleError: No node of the cluster has as many accelerators as a replica wants.
     """
     spec = spec_from_arguments(arguments)
     if spec.access.mode == "token" and not spec.access.token_sha256:
@@ -37,6 +40,7 @@ def build(arguments: dict[str, Any]) -> serve.Application:
             why="requests need a token, and access.token_sha256 is empty",
             fix="use `raymi deploy`, which makes one, or say access.mode=open",
         )
+    spec = settle_accelerators(spec, _most_accelerators)
     fixed: dict[str, Rollout] = {}
     max_batch_size = 1
     for reference in (spec.model, *spec.also):
@@ -49,3 +53,14 @@ def build(arguments: dict[str, Any]) -> serve.Application:
         spec, fixed
     )
     return application
+
+
+def _most_accelerators() -> float | None:
+    """Of the live node that has most; None: this process is on no cluster.
+
+    `serve run` joins one only after it has built the application.
+    """
+    if not ray.is_initialized():
+        return None
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return max((float(node["Resources"].get("GPU", 0.0)) for node in nodes), default=None)

@@ -96,8 +96,19 @@ class ServeClient:
         Raises:
             UnreachableError: No dashboard answers.
         """
+        return self._free("CPU")
+
+    def free_accelerators(self) -> float | None:
+        """The same of accelerators, at the same age.
+
+        Raises:
+            UnreachableError: No dashboard answers.
+        """
+        return self._free("GPU")
+
+    def _free(self, resource: str) -> float | None:
         found: Any = self._request("GET", path=_CLUSTER_PATH).json()
-        for name in ("data", "clusterStatus", "loadMetricsReport", "usage", "CPU"):
+        for name in ("data", "clusterStatus", "loadMetricsReport", "usage", resource):
             found = found.get(name) if isinstance(found, dict) else None
         if not isinstance(found, list) or len(found) != 2:
             return None

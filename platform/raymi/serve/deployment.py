@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from ray.serve.schema import LoggingConfig
 
+from raymi.serve.haproxy import MAX_PER_REPLICA
 from raymi.serve.identity import DEPLOYMENT_NAME, ServedModel
 from raymi.serve.metrics import exposition
 from raymi.serve.plan import plan, replica_resources
@@ -51,16 +52,20 @@ class ModelServer:
         # Loaded here, so that building the application does not need torch.
         import torch
 
+        from raymi.evaluate.network import default_device
         from raymi.serve.accelerator import take_share
         from raymi.serve.follower import start_all
 
         self._spec = spec
         settled = plan(spec, swept_batch_size=1)
         torch.set_num_threads(settled.num_threads)
+        self._accelerator_share: float | None = None
+        self._device = torch.device("cpu")
         # Before a model is loaded: what is allocated already would not be bounded.
         if spec.accelerators_per_replica:
             take_share(settled.accelerator_share)
-        self._accelerator_share = settled.accelerator_share
+            self._accelerator_share = settled.accelerator_share
+            self._device = default_device()
         self._request_limits = settled.request
         self._replica = serve.get_replica_context().replica_id.unique_id
         self._application = spec.name or spec.model_names[0]
@@ -132,10 +137,14 @@ class ModelServer:
             model.withdraw()
 
     def _load_if_it_fits(self, version: VersionRef) -> ModelHost:
+        from raymi.serve.backends.build import HAVE_A_FILE
         from raymi.serve.memory import room_for
 
         with room_for(
-            Path(version.path), version.described, accelerator_share=self._accelerator_share
+            Path(version.path),
+            version.described,
+            accelerator_share=self._accelerator_share,
+            is_built=version.backend in HAVE_A_FILE,
         ):
             return self._load(version)
 
@@ -146,7 +155,8 @@ class ModelServer:
 
         bundle = load_bundle(Path(version.path), fingerprint=version.fingerprint)
         spec = self._spec.model_copy(update={"batching": version.batching})
-        limits = plan(spec, swept_batch_size=version.max_batch_size).batch
+        at_once = settings().haproxy_max_per_replica or MAX_PER_REPLICA
+        limits = plan(spec, swept_batch_size=version.max_batch_size, max_at_once=at_once).batch
         served = ServedModel(
             name=version.name,
             version=version.version,
@@ -163,22 +173,21 @@ class ModelServer:
         host.batch_sizes.clear()
         return host
 
-    def _predictor(self, bundle: Bundle, version: VersionRef) -> Predictor | None:
-        """The network as the rollout asks for it; None: as it was evaluated."""
-        from raymi.evaluate.network import default_device
+    def _predictor(self, bundle: Bundle, version: VersionRef) -> Predictor:
+        """The network as the rollout asks for it, which may be as it was evaluated."""
         from raymi.evaluate.predictor import Predictor
         from raymi.serve.backends.catalog import open_backend
         from raymi.serve.tuning.ways import served_precision
         from raymi.specs.backend import BackendName
 
         if version.backend is BackendName.EAGER and version.serving_precision is None:
-            return None
+            return bundle.predictor(self._device)
         backend = open_backend(
             bundle,
             version.backend,
             version.serving_precision or served_precision(bundle.precision),
             num_threads=plan(self._spec, swept_batch_size=1).num_threads,
-            device=default_device(),
+            device=self._device,
             cache_dir=settings().store_dir / "converted",
         )
         return Predictor(backend, bundle.preprocessing)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from raymi.serve.grpc import frontend
 
-_MAX_PER_REPLICA = 128
+MAX_PER_REPLICA = 128
 """Twice a batch of 64: what more a replica holds, it only has to keep.
 `RAYMI_HAPROXY_MAX_PER_REPLICA` says otherwise, for larger batches."""
 
@@ -123,7 +123,7 @@ def rewrite(
     """
     if _MARK in config:
         return config
-    limit = max_per_replica or _MAX_PER_REPLICA
+    limit = max_per_replica or MAX_PER_REPLICA
     head, *backends = re.split(r"(?m)^(?=backend )", config)
     bounded = [_wait_for_bodies(_bound_queue(backend, refusal)) for backend in backends]
     text = "".join([head, *map(_retry_more_with_one, bounded)])

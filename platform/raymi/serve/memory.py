@@ -31,6 +31,11 @@ what else moves. Measured with fp32 on a CPU: 2.02 with 155 MiB of weights, 2.13
 HOST_OVERHEAD_BYTES = 64 * _MIB
 """Whatever the size of the weights: allocator, threads, a warm-up. Measured: 12 MiB."""
 
+BUILD_OVERHEAD_BYTES = 640 * _MIB
+"""Of the host's memory, while a network is compiled or converted in a process of its own, whatever
+the size of its weights, which that process has once more. Measured: 425 MiB for `aot`, 432 for
+`onnx`, 451 in int8."""
+
 DEVICE_FACTOR = 1.25
 """Of an accelerator's memory: the weights, and a quarter for the batches of its warm-up."""
 
@@ -55,9 +60,15 @@ class Memory:
     """That there are, or that this process's group may take."""
 
 
-def host_needs(weights_bytes: int) -> int:
-    """Bytes of the host's memory to load a version with so large a file of weights."""
-    return int(HOST_FACTOR * weights_bytes) + HOST_OVERHEAD_BYTES
+def host_needs(weights_bytes: int, *, is_built: bool = False) -> int:
+    """Bytes of the host's memory to load a version with so large a file of weights.
+
+    Args:
+        weights_bytes: The file's size.
+        is_built: Whether a process of its own compiles or converts the network before.
+    """
+    needs = int(HOST_FACTOR * weights_bytes) + HOST_OVERHEAD_BYTES
+    return needs + BUILD_OVERHEAD_BYTES if is_built else needs
 
 
 def device_needs(weights_bytes: int) -> int:
@@ -65,15 +76,20 @@ def device_needs(weights_bytes: int) -> int:
     return int(DEVICE_FACTOR * weights_bytes) + DEVICE_OVERHEAD_BYTES
 
 
-def why_not(weights_bytes: int, host: Memory, device: Memory | None) -> str | None:
+def why_not(
+    weights_bytes: int, host: Memory, device: Memory | None, *, is_built: bool = False
+) -> str | None:
     """Why a version does not fit, with the numbers; None: it does.
 
     Args:
         weights_bytes: Size of its weights.
         host: The host's memory, of which a part stays free.
         device: The accelerator's; None: there is none.
+        is_built: As in `host_needs`.
     """
-    places = [(host, host_needs(weights_bytes), int(_KEPT_FREE * host.total_bytes))]
+    places = [
+        (host, host_needs(weights_bytes, is_built=is_built), int(_KEPT_FREE * host.total_bytes))
+    ]
     if device is not None:
         places.append((device, device_needs(weights_bytes), 0))
     for memory, needs, kept in places:
@@ -87,13 +103,17 @@ def why_not(weights_bytes: int, host: Memory, device: Memory | None) -> str | No
 
 
 @contextlib.contextmanager
-def room_for(bundle: Path, reference: str, *, accelerator_share: float = 1.0) -> Iterator[None]:
+def room_for(
+    bundle: Path, reference: str, *, accelerator_share: float | None = 1.0, is_built: bool = False
+) -> Iterator[None]:
     """Load a version inside of this block: alone on this host, and only if it fits.
 
     Args:
         bundle: Its directory.
         reference: `NAME@VERSION`.
-        accelerator_share: Of the accelerator's memory that this process may take.
+        accelerator_share: Of the accelerator's memory that this process may take; None: the model
+            stays on the CPU.
+        is_built: As in `host_needs`.
 
     Raises:
         InfeasibleError: It does not fit now.
@@ -101,7 +121,8 @@ def room_for(bundle: Path, reference: str, *, accelerator_share: float = 1.0) ->
     with _turn():
         weights = bundle / _WEIGHTS
         size = weights.stat().st_size if weights.is_file() else 0
-        if (reason := why_not(size, host_memory(), device_memory(accelerator_share))) is not None:
+        device = None if accelerator_share is None else device_memory(accelerator_share)
+        if (reason := why_not(size, host_memory(), device, is_built=is_built)) is not None:
             raise InfeasibleError(
                 f"{reference} does not fit into memory",
                 why=reason,

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 from raymi.errors import SpecError
 from raymi.serve.batching import BatchLimits
+from raymi.serve.haproxy import MAX_PER_REPLICA
 from raymi.serve.identity import RequestLimits
 from raymi.specs.deploy import DeploySpec
 from raymi.specs.loading import build_spec
@@ -18,10 +19,6 @@ _LEAST_ONGOING_REQUESTS = 64
 
 _MOST_BYTES_AT_ONCE = 64 * 1024 * 1024
 """Of request bodies in one replica. Parsed JSON takes about ten times its text."""
-
-_MOST_REQUESTS_AT_ONCE = 512
-"""That HAProxy gives to one replica. Where a replica has several models, the rows that wait for one
-of them must not be all of these, or the others would get none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class ServingPlan:
 def replica_resources(spec: DeploySpec) -> dict[str, float]:
     """What Ray reserves for each replica, by its own names.
 
-    Accelerators are left out where none are wanted, so that Ray does not hide those that are there.
+    Accelerators are left out where none are wanted.
     """
     resources = {"num_cpus": spec.cpus_per_replica}
     if spec.accelerators_per_replica:
@@ -55,11 +52,16 @@ def replica_resources(spec: DeploySpec) -> dict[str, float]:
     return resources
 
 
-def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
+def plan(
+    spec: DeploySpec, *, swept_batch_size: int, max_at_once: int = MAX_PER_REPLICA
+) -> ServingPlan:
     """Settle what the spec leaves open.
 
     Args:
         spec: What was asked.
+        max_at_once: Requests that HAProxy gives to one replica. Where a replica has several models,
+            the rows that wait for one of them must not be all of these, or the others would get
+            none.
         swept_batch_size: Rows per forward pass that the model's sweep or training used.
 
     Raises:
@@ -77,7 +79,7 @@ def plan(spec: DeploySpec, *, swept_batch_size: int) -> ServingPlan:
         )
     waiting = max(ongoing, spec.max_queued_requests)
     if num_models > 1:
-        waiting = min(waiting, max(2 * max_batch_size, _MOST_REQUESTS_AT_ONCE // num_models))
+        waiting = min(waiting, max(2 * max_batch_size, max_at_once // num_models))
     return ServingPlan(
         batch=BatchLimits(
             max_batch_size=max_batch_size,

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from raymi.errors import ConflictError, RaymiError
 from raymi.registry.bundle import load_bundle
 from raymi.registry.protocol import ModelStore
-from raymi.serve.accelerator import require_a_node
+from raymi.serve.accelerator import settle_accelerators
 from raymi.serve.applications import ServeClient
 from raymi.serve.grpc.waiting import wait_until_live
 from raymi.serve.identity import DEPLOYMENT_NAME
@@ -111,12 +111,11 @@ def run(
         InfeasibleError: No node of the cluster has as many accelerators as a replica wants.
         DeploymentError: It did not become healthy; an earlier version goes on serving.
     """
-    require_a_node(spec, client.most_accelerators)
     version, *further = (store.resolve(reference) for reference in (spec.model, *spec.also))
     bundle, *_ = (load_bundle(Path(v.path), fingerprint=v.fingerprint) for v in (version, *further))
     wanted = [reference_to(v, spec) for v in (version, *further)]
     here, name = settings(), spec.name or version.name
-    spec = _settle(spec, name, here.home_dir)
+    spec = _settle(spec, name, here.home_dir, client)
     application = _application(spec, name, max_batch_size=wanted[0].max_batch_size)
     _clear_failed(client, name, timeout_s=timeout_s)
     running = client.configured(name)
@@ -259,8 +258,10 @@ def _require_order(store_dir: Path, name: str, models: Sequence[str], *, is_new:
         )
 
 
-def _settle(spec: DeploySpec, name: str, home: Path) -> DeploySpec:
-    """Fill in the name and the token."""
+def _settle(spec: DeploySpec, name: str, home: Path, client: ServeClient) -> DeploySpec:
+    """Fill in the name, the accelerators and the token."""
+    kept = (client.configured(name) or {}).get("args", {}).get("accelerators_per_replica")
+    spec = settle_accelerators(spec, client.most_accelerators, kept=kept)
     spec = spec.model_copy(update={"name": name})
     access = spec.access
     if access.mode == "token" and not access.token_sha256:

@@ -147,10 +147,11 @@ class DeploySpec(Spec):
     cpus_per_replica: PositiveFloat = 1.0
     """CPUs reserved for each replica; also bounds its compute threads."""
 
-    accelerators_per_replica: NonNegativeFloat = 0.0
+    accelerators_per_replica: NonNegativeFloat | None = None
     """Accelerators that Ray reserves for each replica. A fraction, such as 0.25, shares one device
-    between replicas and bounds what each takes of its memory. 0: none is reserved, and a replica
-    that sees a device uses it uncounted."""
+    between replicas and bounds what each takes of its memory. 0: replicas compute on CPUs, whatever
+    they see. Unset: one where a node of the cluster has any when the application is first
+    deployed, else 0; later deployments leave it as it is."""
 
     batching: BatchingSpec = BatchingSpec()
     """Dynamic batching."""
@@ -203,7 +204,7 @@ class DeploySpec(Spec):
 
     @model_validator(mode="after")
     def _accelerators_can_be_given(self) -> Self:
-        wanted = self.accelerators_per_replica
+        wanted = self.accelerators_per_replica or 0.0
         if wanted > 1.0 and not wanted.is_integer():
             raise ValueError(
                 f"accelerators_per_replica={wanted:g}: Ray gives a replica a part of one "

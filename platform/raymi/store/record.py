@@ -22,7 +22,7 @@ class Record(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a document written by `save`."""
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        return cls.model_validate_json(path.read_bytes())
 
 
 def write_atomically(path: Path, text: str) -> None:

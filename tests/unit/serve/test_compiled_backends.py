@@ -7,7 +7,7 @@ from torch import nn
 from raymi.accelerators.catalog import CPU
 from raymi.data.preprocessing import ClassTarget, NumberFeature, Preprocessing
 from raymi.errors import CapabilityError
-from raymi.serve.backends.ahead_of_time import open_ahead_of_time
+from raymi.serve.backends.ahead_of_time import compile_ahead_of_time
 from raymi.serve.backends.capture import blank_inputs
 from raymi.serve.backends.compiled import open_compiled
 from raymi.specs.backend import ServingPrecision
@@ -38,18 +38,18 @@ def broken_compiler():
         yield
 
 
-def in_process(model):
+def in_process(model, path=None):
     return open_compiled(model, TABLE, ServingPrecision.FP32, device=DEVICE, accelerator=CPU)
 
 
-def ahead_of_time(model):
-    return open_ahead_of_time(model, TABLE, device=DEVICE)
+def ahead_of_time(model, path):
+    compile_ahead_of_time(model, TABLE, device=DEVICE, path=path)
 
 
-@pytest.mark.parametrize("open_backend", [in_process, ahead_of_time])
-def test_a_compiler_that_fails_is_a_clear_error(broken_compiler, open_backend):
+@pytest.mark.parametrize("compile_network", [in_process, ahead_of_time])
+def test_a_compiler_that_fails_is_a_clear_error(broken_compiler, tmp_path, compile_network):
     with pytest.raises(CapabilityError, match="cannot be compiled") as refused:
-        open_backend(Small())
+        compile_network(Small(), tmp_path / "network.pt2")
 
     assert "eager" in refused.value.fix
     assert refused.value.why

@@ -9,7 +9,7 @@ from raymi.registry.store import InMemoryModelStore
 from raymi.serve import stage
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.specs.deploy import BreachRules, DeploySpec
-from tests.unit.serve.test_serve_applications import HTTP_OPTIONS, Dashboard, client_of
+from tests.unit.serve.test_serve_applications import HTTP_OPTIONS, Dashboard, client_of, node
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,36 @@ def test_other_rules_for_taking_back_hold_and_replace_no_replica(cluster, deploy
 
     assert cluster.puts == [["things"]]
     assert RolloutFiles(tmp_path / "store", "things").read().rules == rules
+
+
+def reserved(cluster):
+    return cluster.applications["things"]["args"]["accelerators_per_replica"]
+
+
+def test_the_same_deployment_is_the_same_after_nodes_with_accelerators_have_gone(cluster, deploy):
+    cluster.nodes = [node(CPU=8.0, GPU=2.0)]
+    deploy()
+    cluster.nodes = [node(CPU=8.0)]
+    deploy()
+
+    assert reserved(cluster) == 1.0
+    assert cluster.puts == [["things"]]
+
+
+def test_a_node_with_accelerators_that_comes_later_changes_nothing_by_itself(cluster, deploy):
+    deploy()
+    cluster.nodes = [node(CPU=8.0, GPU=2.0)]
+    deploy()
+
+    assert reserved(cluster) == 0.0
+    assert cluster.puts == [["things"]]
+
+
+def test_cpus_can_be_asked_for_where_there_are_accelerators(cluster, deploy):
+    cluster.nodes = [node(CPU=8.0, GPU=2.0)]
+    deploy(accelerators_per_replica=0.0)
+
+    assert reserved(cluster) == 0.0
 
 
 @pytest.mark.parametrize("state", ["DEPLOYING", "UNHEALTHY"])

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
@@ -20,9 +21,11 @@ from raymi.data.preprocessing import (
 from raymi.errors import CapabilityError
 from raymi.models.architecture import Architecture
 from raymi.models.catalog import build_model
+from raymi.serve.backends import onnx_conversion
 from raymi.serve.backends import onnx_model as onnx_model_module
+from raymi.serve.backends.build import build_here
 from raymi.serve.backends.capture import GatheredBag, blank_inputs
-from raymi.serve.backends.onnx_model import name_safely, onnx_model
+from raymi.serve.backends.onnx_names import name_safely
 from raymi.serve.backends.onnx_runtime import OnnxBackend
 from raymi.specs.backend import ServingPrecision
 
@@ -38,6 +41,9 @@ EVERYTHING = Preprocessing(
     ),
     target=ClassTarget(column="y", classes=(0, 1, 2)),
 )
+
+
+onnx_model = partial(onnx_model_module.onnx_model, build=build_here)
 
 
 @dataclass
@@ -185,7 +191,7 @@ def test_a_network_that_is_no_graph_is_refused_and_leaves_nothing(tmp_path, netw
 
 
 def test_a_network_too_large_for_one_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_model_module, "_LARGEST_BYTES", 100)
+    monkeypatch.setattr(onnx_conversion, "_LARGEST_BYTES", 100)
 
     with pytest.raises(CapabilityError, match="GB"):
         onnx_model(Fake(), FP32, cache_dir=tmp_path)

@@ -22,6 +22,7 @@ class Dashboard(requests.adapters.BaseAdapter):
         self.states = ["DEPLOYING", "RUNNING"]
         self.message = ""
         self.nodes = []
+        self.usage = {}
         self.down = False
 
     def send(self, request, **_):
@@ -36,6 +37,9 @@ class Dashboard(requests.adapters.BaseAdapter):
             return self._answer(request, 200, {})
         if "/api/v0/nodes" in request.url:
             return self._answer(request, 200, {"data": {"result": {"result": self.nodes}}})
+        if "/api/cluster_status" in request.url:
+            report = {"loadMetricsReport": {"usage": self.usage}}
+            return self._answer(request, 200, {"data": {"clusterStatus": report}})
         state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
         shown = {name: self._shown(app, state) for name, app in self.applications.items()}
         document = {"applications": shown, "http_options": self.http_options}
@@ -138,6 +142,18 @@ def test_a_cluster_without_accelerators_has_none_and_one_that_is_silent_says_not
 
     dashboard.nodes = []
     assert client.most_accelerators() is None
+
+
+def test_what_is_free_is_what_nothing_has_reserved(client, dashboard):
+    dashboard.usage = {"CPU": [3.0, 8.0], "GPU": [0.5, 2.0]}
+
+    assert (client.free_cpus(), client.free_accelerators()) == (5.0, 1.5)
+
+
+def test_a_cluster_that_counts_no_accelerators_says_nothing_of_free_ones(client, dashboard):
+    dashboard.usage = {"CPU": [3.0, 8.0]}
+
+    assert client.free_accelerators() is None
 
 
 def test_waiting_ends_when_the_application_runs(client, dashboard):

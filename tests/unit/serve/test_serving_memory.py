@@ -28,6 +28,15 @@ def test_a_version_fits_where_its_need_and_a_twentieth_of_the_host_are_free():
     assert why_not(GIB, host(enough - 1), None) is not None
 
 
+def test_a_network_that_is_built_by_a_process_of_its_own_needs_room_for_that_too():
+    enough = host_needs(GIB) + 64 * GIB // 20
+
+    reason = why_not(GIB, host(enough), None, is_built=True)
+
+    assert f"about {(host_needs(GIB) >> 20) + 640} MiB" in reason
+    assert why_not(GIB, host(enough + 640 * (1 << 20)), None, is_built=True) is None
+
+
 def test_the_refusal_says_what_is_needed_and_what_is_there():
     reason = why_not(2 * GIB, host(3 * GIB), None)
 

@@ -164,6 +164,29 @@ def test_a_model_that_was_broken_answers_once_a_later_version_is_deployed(tmp_pa
     assert asyncio.run(asyncio.wait_for(scenario(), 30)) == 2
 
 
+def test_a_rollout_whose_bytes_are_damaged_leaves_the_version_that_answers(tmp_path, caplog):
+    async def scenario():
+        rack = Rack()
+        (follower,) = every = followers(tmp_path, rack)
+        start_all(every, {})
+        sound = (follower.files.directory / "rollout.json").read_bytes()
+        (follower.files.directory / "rollout.json").write_bytes(
+            sound.replace(b"digits", b"\xff\xfe")
+        )
+        with pytest.raises(IntegrityError, match="not a rollout"):
+            follower.files.read()
+        while "the rollout cannot be read" not in caplog.text:
+            await asyncio.sleep(0.01)
+        follower.check()
+        answering = rack.answering()
+        follower.files.write(serving(2).model_copy(update={"generation": 2}))
+        while rack.answering() == answering:
+            await asyncio.sleep(0.01)
+        return answering, rack.answering()
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 30)) == (1, 2)
+
+
 def test_a_replica_that_can_load_none_of_them_does_not_start(tmp_path):
     async def scenario():
         start_all(followers(tmp_path, Rack(refuses={1}), Rack(refuses={1})), {})
@@ -186,7 +209,9 @@ def test_each_model_has_a_rollout_of_its_own(tmp_path):
 
 def test_several_models_share_what_one_replica_may_hold():
     alone = plan(DeploySpec(model="digits@3"), swept_batch_size=16)
-    two = plan(DeploySpec(model="digits@3", also=("adult@1",)), swept_batch_size=16)
+    two = plan(
+        DeploySpec(model="digits@3", also=("adult@1",)), swept_batch_size=16, max_at_once=512
+    )
 
     assert (alone.batch.max_waiting_rows, two.batch.max_waiting_rows) == (1024, 256)
     assert two.request.max_bytes_at_once == alone.request.max_bytes_at_once // 2

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from raymi.data.preprocessing import Preprocessing
+from raymi.registry.bundle import Bundle
+from raymi.serve.backends.build import Build
 from raymi.serve.backends.capture import blank_inputs, capture
 from raymi.serve.backends.compiled import cannot_compile
 from raymi.serve.backends.torch_backend import TorchBackend
@@ -46,25 +48,40 @@ class CompiledLibrary:
             return self._call(*tensors)
 
 
-def open_ahead_of_time(
-    model: nn.Module, preprocessing: Preprocessing, *, device: torch.device
-) -> TorchBackend:
-    """Take over a fp32 model and compile it; takes seconds to minutes.
+def open_ahead_of_time(bundle: Bundle, *, device: torch.device, build: Build) -> TorchBackend:
+    """Compile a fp32 model and load what that gives; takes seconds to minutes.
+
+    Raises:
+        CapabilityError: It cannot be compiled.
+    """
+    precision = ServingPrecision.FP32
+    with tempfile.TemporaryDirectory(prefix="raymi-compiling-") as directory:
+        path = Path(directory) / "network.pt2"
+        build(bundle, BackendName.AOT, precision, device=device, path=path)
+        try:
+            call = torch._inductor.aoti_load_package(str(path))  # noqa: SLF001 - torch's own docs
+        # It may fail in any way; each of them means the same here.
+        except Exception as error:
+            raise cannot_compile(error) from error
+    names = tuple(blank_inputs(bundle.preprocessing, 1))
+    return TorchBackend(BackendName.AOT, precision, CompiledLibrary(call, names, device))
+
+
+def compile_ahead_of_time(
+    model: nn.Module, preprocessing: Preprocessing, *, device: torch.device, path: Path
+) -> None:
+    """Take over a fp32 model and write its library.
 
     Raises:
         CapabilityError: It cannot be compiled.
     """
     model = model.to(device).eval().requires_grad_(requires_grad=False)
     program = capture(model, preprocessing)
-    names = tuple(blank_inputs(preprocessing, 1))
     try:
-        with warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as directory:
-            library = torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - torch's own docs
-                program, package_path=str(Path(directory) / "network.pt2")
+        with warnings.catch_warnings(action="ignore"):
+            torch._inductor.aoti_compile_and_package(  # noqa: SLF001 - torch's own docs
+                program, package_path=str(path)
             )
-            call = torch._inductor.aoti_load_package(library)  # noqa: SLF001 - torch's own docs
     # A compiler may fail in any way; each of them means the same here.
     except Exception as error:
         raise cannot_compile(error) from error
-    network = CompiledLibrary(call, names, device)
-    return TorchBackend(BackendName.AOT, ServingPrecision.FP32, network)

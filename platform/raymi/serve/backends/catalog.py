@@ -142,13 +142,15 @@ def open_backend(
             )
         case BackendName.AOT:
             from raymi.serve.backends.ahead_of_time import open_ahead_of_time
+            from raymi.serve.backends.build_elsewhere import build_elsewhere
 
-            return open_ahead_of_time(bundle.model(), bundle.preprocessing, device=device)
+            return open_ahead_of_time(bundle, device=device, build=build_elsewhere)
         case BackendName.ONNX:
+            from raymi.serve.backends.build_elsewhere import build_elsewhere
             from raymi.serve.backends.onnx_model import onnx_model
             from raymi.serve.backends.onnx_runtime import OnnxBackend
 
-            model = onnx_model(bundle, precision, cache_dir=cache_dir)
+            model = onnx_model(bundle, precision, cache_dir=cache_dir, build=build_elsewhere)
             return OnnxBackend(model, precision, num_threads=num_threads)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from raymi.serve.backends.onnx_model import INPUTS, OUTPUT, quiet_runtime
+from raymi.serve.backends.onnx_names import INPUTS, OUTPUT, quiet_runtime
 from raymi.specs.backend import BackendName, ServingPrecision
 
 _ERRORS_ONLY = 3

@@ -32,6 +32,7 @@ from raymi.errors import ConflictError, ExportError
 from raymi.evaluate.network import EagerNetwork
 from raymi.evaluate.predictor import Predictions, Predictor
 from raymi.registry.bundle import Bundle
+from raymi.serve.backends.build import build_here
 from raymi.serve.backends.catalog import probe, require
 from raymi.serve.backends.onnx_model import onnx_model
 from raymi.serve.export.instructions import readme
@@ -91,7 +92,7 @@ def export_onnx(
             why="an export never replaces files",
             fix="remove it, or give another directory with --output",
         )
-    network = onnx_model(bundle, precision, cache_dir=store_dir / ONNX_DIR)
+    network = onnx_model(bundle, precision, cache_dir=store_dir / ONNX_DIR, build=build_here)
     with staging(destination) as directory:
         (directory / MODEL).write_bytes(network)
         bundle.preprocessing.save(directory / PREPROCESSING)

@@ -83,7 +83,7 @@ class RolloutFiles:
             raise IntegrityError(
                 f"{path}: not a rollout",
                 why=" ".join(str(error).split())[:200],
-                fix="deploy the model again",
+                fix="`raymi undeploy` the application, then deploy it again",
             ) from error
         return in_force(rollout, self.breach())
 

@@ -24,8 +24,7 @@ from raymi.serve.load.message import parse_answer, request_bytes
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.serve.stage import Deployment
 from raymi.serve.tokens import bearer, forget_token, token_path
-from raymi.serve.tuning.evidence import LoadRun
-from raymi.serve.tuning.ways import Candidate, Way
+from raymi.serve.tuning.evidence import Evidence, LoadRun
 from raymi.settings import settings
 from raymi.specs.deploy import DeploySpec
 
@@ -47,16 +46,23 @@ class Place:
     """Name and route of the temporary application."""
 
 
-def deploy_spec(model: str, way: Way, candidate: Candidate) -> DeploySpec:
-    """A candidate as a deploy spec, at the default route under the model's name."""
+def deploy_spec(evidence: Evidence, index: int) -> DeploySpec:
+    """A candidate as a deploy spec, at the default route under the model's name.
+
+    It names the version that is measured, as an alias may stand for another one later, and the
+    accelerators, as another cluster may have some where this one has none.
+    """
+    candidate = evidence.candidates[index]
+    way = evidence.ways[candidate.way]
     return DeploySpec.from_document(
         {
             "kind": "deploy",
-            "model": model,
+            "model": evidence.model,
             "backend": way.backend.value,
             "precision": way.precision.value,
             "num_replicas": candidate.num_replicas,
             "cpus_per_replica": candidate.num_cpus / candidate.num_replicas,
+            "accelerators_per_replica": evidence.accelerators_per_replica,
             "batching": {
                 "max_batch_size": candidate.max_batch_size,
                 "max_wait_ms": candidate.max_wait_ms,

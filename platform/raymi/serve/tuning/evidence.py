@@ -103,6 +103,12 @@ class Evidence(Record):
     free_cpus: float | None
     """That the cluster could give when it began; None: it did not say."""
 
+    accelerators_per_replica: float
+    """That the endpoints ask for, and that forward passes were timed on; 0: CPUs."""
+
+    free_accelerators: float | None
+    """As `free_cpus`."""
+
     ways: tuple[Way, ...]
     """The first is the reference: how the model was evaluated."""
 

@@ -35,6 +35,9 @@ class Subject:
     store_dir: Path
     cache_dir: Path
     num_threads: int
+    uses_accelerator: bool
+    """Whether it would be served on one; else it is measured on the CPU."""
+
     log: Path
     """Where its process's own words go."""
 
@@ -46,6 +49,7 @@ class Subject:
             "store_dir": str(self.store_dir),
             "cache_dir": str(self.cache_dir),
             "num_threads": self.num_threads,
+            "uses_accelerator": self.uses_accelerator,
         }
 
 

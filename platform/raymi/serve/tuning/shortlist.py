@@ -33,6 +33,8 @@ def why_not(
     free = evidence.free_cpus
     if free is not None and candidate.num_cpus > free:
         return "too_large", f"it needs {candidate.num_cpus:g} CPUs, {free:g} are free"
+    if (lacking := _lacks_accelerators(evidence, candidate.num_replicas)) is not None:
+        return "too_large", lacking
     if (forecast := forecasts.get(index)) is None:
         return "not_deployed", "its forward passes were not timed"
     wanted = spec.objective.rate_per_s * spec.objective.rows_per_request
@@ -46,6 +48,13 @@ def why_not(
     if (gate := gates.get(way)) is None:
         return "not_good_enough", "its answers were not compared"
     return None if gate.has_passed else ("not_good_enough", gate.why)
+
+
+def _lacks_accelerators(evidence: Evidence, num_replicas: int) -> str | None:
+    wanted, free = num_replicas * evidence.accelerators_per_replica, evidence.free_accelerators
+    if free is None or wanted <= free:
+        return None
+    return f"it needs {wanted:g} accelerators, {free:g} are free"
 
 
 def order(evidence: Evidence, able: Collection[int]) -> list[int]:

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from raymi.accelerators.catalog import CPU, Accelerator
 from raymi.accelerators.detect import detect
 from raymi.data.preprocessing import ClassTarget, NumberTarget
-from raymi.errors import DeploymentError, RaymiError
+from raymi.errors import DeploymentError, RaymiError, UnreachableError
 from raymi.registry.bundle import Bundle, load_bundle
 from raymi.registry.protocol import ModelStore
 from raymi.registry.version import ModelVersion
@@ -78,6 +79,20 @@ class _Work:
     began_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a tuning leaves."""
+
+    directory: Path
+    """With everything in it."""
+
+    receipt: TuningReceipt
+    """What it found, and what follows."""
+
+    ended_by: UnreachableError | KeyboardInterrupt | None
+    """Why it ended before it was done; the receipt has what was known by then."""
+
+
 def run(
     spec: TuneServingSpec,
     *,
@@ -85,7 +100,7 @@ def run(
     store: ModelStore,
     http_options: Mapping[str, Any],
     say: Say,
-) -> tuple[Path, TuningReceipt]:
+) -> Tuned:
     """Measure, decide, and leave a directory with all of it.
 
     Args:
@@ -95,13 +110,10 @@ def run(
         http_options: `host` and `port` for Serve, if it is not running yet.
         say: Told what is going on.
 
-    Returns:
-        The directory, and what is in its receipt.
-
     Raises:
         NotFoundError: There is no such model, version or alias.
         IntegrityError: Its bundle is damaged.
-        UnreachableError: No cluster answers, or its endpoint is not on this machine.
+        UnreachableError: No cluster answers.
         RaymiError: The model does not answer as it was evaluated.
     """
     version = store.resolve(spec.model)
@@ -115,17 +127,17 @@ def run(
     place = Place(client, store, http_options, f"tuning-{secrets.token_hex(4)}")
     claim(directory, place.application)
     clear_left_behind(place, directory.parent, say)
-    evidence = _begin(work, _free_cpus(client))
+    evidence = _begin(work, _free_cpus(client), client)
     log.append("began", model=version.reference, candidates=len(evidence.candidates))
     say(f"tuning {evidence.tuning_id}: {len(evidence.ways)} ways to compute, "
         f"{len(evidence.candidates)} configurations")  # fmt: skip
     evidence = _compute(work, evidence)
-    evidence = _deploy(work, evidence, place)
+    evidence, ended_by = _deploy(work, evidence, place)
     evidence = _changed(evidence, duration_s=round(time.monotonic() - work.began_s, 3))
     receipt = TuningReceipt.seal(evidence, created_at=datetime.now(UTC))
     receipt.save(directory / RECEIPT_FILE)
     log.append("decided", winner=receipt.decision.winner, sentence=receipt.decision.sentence)
-    return directory, receipt
+    return Tuned(directory, receipt, ended_by)
 
 
 def clear_left_behind(place: Place, tunings_dir: Path, say: Say) -> None:
@@ -156,9 +168,10 @@ def _free_cpus(client: ServeClient) -> float | None:
     return found
 
 
-def _begin(work: _Work, free_cpus: float | None) -> Evidence:
+def _begin(work: _Work, free_cpus: float | None, client: ServeClient) -> Evidence:
     spec, bundle = work.spec, work.bundle
-    accelerator = detect()
+    accelerator = _accelerator(client)
+    free_accelerators = client.free_accelerators() if accelerator.is_gpu else None
     provenance = collect_provenance(accelerator, code_package=None)
     ways = list_ways(spec.space, bundle.precision)
     reasons = {(a.backend, a.precision): a.reason for a in available(probe(accelerator))}
@@ -182,10 +195,18 @@ def _begin(work: _Work, free_cpus: float | None) -> Evidence:
         has_test_rows=False,
         free_cpus=free_cpus,
         ways=ways,
-        candidates=list_candidates(spec.space, len(ways), sizes, free_cpus),
+        accelerators_per_replica=1.0 if accelerator.is_gpu else 0.0,
+        free_accelerators=free_accelerators,
+        candidates=list_candidates(spec.space, len(ways), sizes, free_cpus, free_accelerators),
         refused=refused,
         started_at=provenance.started_at,
     )
+
+
+def _accelerator(client: ServeClient) -> Accelerator:
+    """What endpoints would run on: a device of this machine if Ray can reserve it, else the CPU."""
+    found = detect()
+    return found if found.is_gpu and (client.most_accelerators() or 0.0) >= 1.0 else CPU
 
 
 def _compute(work: _Work, evidence: Evidence) -> Evidence:
@@ -197,6 +218,7 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
         store_dir=settings().store_dir,
         cache_dir=settings().store_dir / "converted",
         num_threads=max(1, int(spec.space.cpus_per_replica)),
+        uses_accelerator=evidence.accelerators_per_replica > 0.0,
         log=work.directory / _LOG_FILE,
     )
     able = [way for way in range(len(evidence.ways)) if way not in evidence.refused]
@@ -233,8 +255,13 @@ def _compute(work: _Work, evidence: Evidence) -> Evidence:
     return evidence
 
 
-def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
-    """Put the most promising candidates under load until enough is known or the budget is used."""
+def _deploy(
+    work: _Work, evidence: Evidence, place: Place
+) -> tuple[Evidence, UnreachableError | KeyboardInterrupt | None]:
+    """Put the most promising candidates under load until enough is known or the budget is used.
+
+    If the cluster goes away or somebody interrupts it, what was measured stands.
+    """
     spec = work.spec
     queue = _queue(spec, evidence)
     bodies = request_bodies(_rows(work.bundle, evidence), spec.objective.rows_per_request)
@@ -246,9 +273,8 @@ def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
         for index in todo:
             if time.monotonic() - work.began_s > spec.measurement.budget_s:
                 why = f"the budget of {spec.measurement.budget_s:g} s was used up"
-                return _changed(evidence, stopped_by=why)
-            candidate = evidence.candidates[index]
-            wanted = deploy_spec(evidence.model, evidence.ways[candidate.way], candidate)
+                return _changed(evidence, stopped_by=why), None
+            wanted = deploy_spec(evidence, index)
             try:
                 load = measure(
                     index, wanted, place, bodies=bodies, arrivals_s=arrivals_s, number=number
@@ -258,11 +284,17 @@ def _deploy(work: _Work, evidence: Evidence, place: Place) -> Evidence:
                 evidence = _changed(evidence, undeployed=undeployed)
                 work.say(f"  {describe(evidence, index)}: not deployed: {error.why}")
                 continue
+            except (UnreachableError, KeyboardInterrupt) as error:
+                return _changed(evidence, stopped_by=_why_ended(error)), error
             evidence = _changed(evidence, runs=(*evidence.runs, load))
             work.log.append("loaded", **load.model_dump(mode="json", exclude={"latencies_ms"}))
             work.say(f"  {describe(evidence, index)}: {progress_words(load)}")
         number += 1
-    return evidence
+    return evidence, None
+
+
+def _why_ended(error: UnreachableError | KeyboardInterrupt) -> str:
+    return "it was interrupted" if isinstance(error, KeyboardInterrupt) else error.what
 
 
 def _rows(bundle: Bundle, evidence: Evidence) -> list[dict[str, Any]]:

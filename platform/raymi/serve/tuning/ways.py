@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from raymi.registry.bundle import Bundle
 from raymi.serve.backends.catalog import is_offered
 from raymi.specs.backend import BackendName, ServingPrecision
@@ -86,7 +88,11 @@ def batch_sizes(space: ServingSpace, bundle: Bundle) -> tuple[int, ...]:
 
 
 def list_candidates(
-    space: ServingSpace, num_ways: int, sizes: tuple[int, ...], free_cpus: float | None
+    space: ServingSpace,
+    num_ways: int,
+    sizes: tuple[int, ...],
+    free_cpus: float | None,
+    free_accelerators: float | None,
 ) -> tuple[Candidate, ...]:
     """Every combination. Batches of one row do not wait, so only one of those has no company.
 
@@ -95,9 +101,15 @@ def list_candidates(
         num_ways: Ways to compute.
         sizes: For `max_batch_size`.
         free_cpus: That the cluster can give; None: nobody knows.
+        free_accelerators: The same of accelerators, of which each replica has one; None: or it has
+            none.
     """
     cpus = space.cpus_per_replica
-    fitting = [n for n in _REPLICAS if n == 1 or free_cpus is None or n * cpus <= free_cpus]
+    most = min(
+        math.inf if free_cpus is None else free_cpus / cpus,
+        math.inf if free_accelerators is None else free_accelerators,
+    )
+    fitting = [n for n in _REPLICAS if n == 1 or n <= most]
     return tuple(
         Candidate(
             way=way,

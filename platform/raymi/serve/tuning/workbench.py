@@ -70,7 +70,7 @@ class Workbench:
         self._num_threads = int(request["num_threads"])
         self._cache_dir = Path(request["cache_dir"])
         self._bundle = load_bundle(Path(request["bundle"]), fingerprint=request["fingerprint"])
-        self._device = default_device()
+        self._device = default_device() if request["uses_accelerator"] else torch.device("cpu")
         self._made_up = _made_up(self._bundle)
         self._test = _test_rows(self._bundle, Path(request["store_dir"]))
         self._ways: dict[tuple[str, str], Predictor] = {}

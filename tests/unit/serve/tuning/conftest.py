@@ -75,6 +75,8 @@ def evidence():
             "dataset": "2,000 test rows of digits",
             "has_test_rows": True,
             "free_cpus": 2.0,
+            "accelerators_per_replica": 0.0,
+            "free_accelerators": None,
             "ways": WAYS,
             "candidates": tuple(candidates),
             "passes": tuple(

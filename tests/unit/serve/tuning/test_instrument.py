@@ -53,7 +53,9 @@ def open_instrument(tmp_path, monkeypatch):
                 text=True,
             ),
         )
-        subject = Subject(tmp_path, "ab", tmp_path, tmp_path, 1, tmp_path / "log")
+        subject = Subject(
+            tmp_path, "ab", tmp_path, tmp_path, 1, uses_accelerator=False, log=tmp_path / "log"
+        )
         return Instrument(subject, (GOOD, BAD))
 
     return open_it

@@ -3,11 +3,13 @@
 import pytest
 
 from raymi.serve.tuning.decide import decide
+from raymi.serve.tuning.endpoint import deploy_spec
 from raymi.serve.tuning.evidence import Forecast
 from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.serve.tuning.shortlist import next_round, order
 from raymi.serve.tuning.verdicts import Status
-from raymi.specs.tune_serving import TuneServingSpec
+from raymi.serve.tuning.ways import list_candidates
+from raymi.specs.tune_serving import ServingSpace, TuneServingSpec
 from tests.unit.serve.tuning.conftest import load, outputs
 
 
@@ -138,3 +140,27 @@ def test_a_receipt_that_was_changed_does_not_hold(evidence, tmp_path, field):
     receipt.model_copy(update={"decision": forged}).save(path)
 
     assert any(field in difference for difference in TuningReceipt.verify(path))
+
+
+def test_what_needs_more_accelerators_than_are_free_is_not_deployed(evidence):
+    standings = decide(evidence(accelerators_per_replica=1.0, free_accelerators=1.0)).standings
+
+    assert [one.status is Status.TOO_LARGE for one in standings] == [False, False, False, True]
+    assert standings[3].why == "it needs 2 accelerators, 1 are free"
+
+
+@pytest.mark.parametrize("accelerators", [0.0, 1.0])
+def test_a_deploy_spec_says_what_it_was_measured_on(evidence, accelerators):
+    spec = deploy_spec(evidence(accelerators_per_replica=accelerators), 3)
+
+    assert (spec.model, spec.num_replicas) == ("digits@1", 2)
+    assert spec.model_dump(exclude_defaults=True)["accelerators_per_replica"] == accelerators
+
+
+@pytest.mark.parametrize(
+    ("free_accelerators", "expected"), [(None, {1, 2, 4}), (2.0, {1, 2}), (0.0, {1})]
+)
+def test_as_many_replicas_are_tried_as_there_are_accelerators_for(free_accelerators, expected):
+    candidates = list_candidates(ServingSpace(), 1, (8,), 64.0, free_accelerators)
+
+    assert {one.num_replicas for one in candidates} == expected
