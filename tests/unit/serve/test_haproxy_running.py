@@ -44,6 +44,14 @@ class Replica(socketserver.ThreadingTCPServer):
         self.lives = lives
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
+    def end(self):
+        """Take no connection any more, and leave no thread that waits for one."""
+        self.shutdown()
+        self.server_close()
+
+    def __exit__(self, *_):
+        self.end()
+
     def handle_error(self, *_):
         """Health checks end with a reset; that is nobody's concern."""
 
@@ -63,7 +71,7 @@ class Answering(socketserver.StreamRequestHandler):
                     length = int(header.partition(b":")[2])
             if b"healthz" not in line:
                 if self.server.lives <= 0:
-                    self.server.socket.close()
+                    self.server.end()
                     return
                 self.server.lives -= 1
                 self.rfile.read(length)
