@@ -12,7 +12,7 @@ import typer
 
 from raymi.cli.bench_serve import serve
 from raymi.cli.output import Json, print_json, print_line, print_table
-from raymi.cli.specs import Set
+from raymi.cli.targets import Set
 from raymi.errors import SpecError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
-from raymi.cli.targets import read_target
+from raymi.cli.targets import Set, read_target
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -25,11 +25,6 @@ _LOOPBACK = "127.0.0.1"
 _TIMEOUT_S = 180.0
 _LONGEST_EXAMPLE = 400
 """Characters that a line of a terminal can show and a person can read."""
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace one field of the deploy spec."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +39,7 @@ def deploy(
         str,
         typer.Argument(metavar="MODEL|FILE", help="NAME@ALIAS, NAME@VERSION, or a deploy spec."),
     ],
-    overrides: Set = None,
+    overrides: Set = [],  # noqa: B006 - typer copies it
     name: Annotated[str | None, typer.Option(help="The application; default: the model.")] = None,
     port: Annotated[
         int | None, typer.Option(help="HTTP port, if this is the cluster's first deployment.")
@@ -74,7 +69,7 @@ def deploy(
 
     spec = read_target(
         target,
-        [*(overrides or []), *([f"name={name}"] if name else [])],
+        [*overrides, *([f"name={name}"] if name else [])],
         DeploySpec,
         command="deploy",
         otherwise="jobs/train.py and jobs/sweep.py run the other kinds",

@@ -9,9 +9,8 @@ import typer
 from rich.markup import escape
 
 from raymi.cli.output import Json, print_json, print_line, print_table
+from raymi.cli.targets import Set
 from raymi.errors import CapabilityError, SpecError
-
-Set = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="Replace one field.")]
 
 
 def register(app: typer.Typer) -> None:

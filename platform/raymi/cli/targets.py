@@ -1,16 +1,23 @@
-"""A command's MODEL|FILE: from a model's reference or a spec file to the spec of one kind."""
+"""What commands say about specs: `--set`, and MODEL|FILE, a model's reference or a spec's file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
 
 from raymi.errors import SpecError
 
 if TYPE_CHECKING:
     from raymi.specs.deploy import DeploySpec
     from raymi.specs.tune_serving import TuneServingSpec
+
+Set = Annotated[
+    list[str],
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace one field of the spec."),
+]
 
 _FILES = (".yaml", ".yml", ".json")
 

@@ -12,7 +12,7 @@ import typer
 
 from raymi.cli.output import Json, print_json, print_line, print_table
 from raymi.cli.serving import find_cluster
-from raymi.cli.targets import read_target
+from raymi.cli.targets import Set, read_target
 
 if TYPE_CHECKING:
     from raymi.serve.tuning.receipt import TuningReceipt
@@ -21,11 +21,6 @@ _LOOPBACK = "127.0.0.1"
 _DEPLOY_FILE = "deploy.yaml"
 _PAGE_FILE = "report.html"
 _RESULT_FILE = "result.json"
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace one field of the spec."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +33,7 @@ def tune_serving(
         str,
         typer.Argument(metavar="MODEL|FILE", help="NAME@ALIAS, NAME@VERSION, or a spec."),
     ],
-    overrides: Set = None,
+    overrides: Set = [],  # noqa: B006 - typer copies it
     p99_ms: Annotated[float | None, typer.Option(help="Objective: p99 in milliseconds.")] = None,
     rate: Annotated[float | None, typer.Option(help="Objective: requests a second.")] = None,
     trace: Annotated[
@@ -68,7 +63,7 @@ def tune_serving(
     options = [f"{path}={value}" for path, value in given.items() if value is not None]
     spec = read_target(
         target,
-        [*(overrides or []), *options],
+        [*overrides, *options],
         TuneServingSpec,
         command="tune-serving",
         otherwise="`raymi explain tune_serving` says what belongs there",

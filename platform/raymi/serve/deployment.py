@@ -58,7 +58,8 @@ class ModelServer:
 
         self._spec = spec
         settled = plan(spec, swept_batch_size=1)
-        torch.set_num_threads(settled.num_threads)
+        self._num_threads = settled.num_threads
+        torch.set_num_threads(self._num_threads)
         self._accelerator_share: float | None = None
         self._device = torch.device("cpu")
         # Before a model is loaded: what is allocated already would not be bounded.
@@ -186,7 +187,7 @@ class ModelServer:
             bundle,
             version.backend,
             version.serving_precision or served_precision(bundle.precision),
-            num_threads=plan(self._spec, swept_batch_size=1).num_threads,
+            num_threads=self._num_threads,
             device=self._device,
             cache_dir=settings().store_dir / "converted",
         )

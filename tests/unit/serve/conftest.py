@@ -9,8 +9,11 @@ from starlette.testclient import TestClient
 
 from raymi.data.preprocessing import ClassTarget
 from raymi.errors import OverloadedError
+from raymi.evaluate import stage as evaluate_stage
 from raymi.evaluate.predictor import Predictions
+from raymi.registry import stage as registry_stage
 from raymi.registry.signature import InputField, OutputField, Signature
+from raymi.registry.store import InMemoryModelStore
 from raymi.serve.api import ModelApi, build_api
 from raymi.serve.guard import Access, Guard
 from raymi.serve.identity import RequestLimits, ServedModel
@@ -20,6 +23,17 @@ OPEN = Access()
 MAX_BYTES = 8192
 MAX_ROWS = 20
 CLASSES = (0, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def store(regression_run, tmp_path_factory) -> InMemoryModelStore:
+    """With `things@1`."""
+    made = InMemoryModelStore(tmp_path_factory.mktemp("bundles"))
+    evaluation = evaluate_stage.run(regression_run.result, store_dir=regression_run.store_dir)
+    registry_stage.run(
+        regression_run.result, evaluation, store=made, store_dir=regression_run.store_dir
+    )
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,10 @@
 import pytest
 
 from raymi.errors import DeploymentError
-from raymi.evaluate import stage as evaluate_stage
-from raymi.registry import stage as registry_stage
-from raymi.registry.store import InMemoryModelStore
 from raymi.serve import stage
 from raymi.serve.rollout.files import RolloutFiles
 from raymi.specs.deploy import BreachRules, DeploySpec
 from tests.unit.serve.test_serve_applications import HTTP_OPTIONS, Dashboard, client_of, node
-
-
-@pytest.fixture(scope="module")
-def store(regression_run, tmp_path_factory) -> InMemoryModelStore:
-    """With `things@1`."""
-    made = InMemoryModelStore(tmp_path_factory.mktemp("bundles"))
-    evaluation = evaluate_stage.run(regression_run.result, store_dir=regression_run.store_dir)
-    registry_stage.run(
-        regression_run.result, evaluation, store=made, store_dir=regression_run.store_dir
-    )
-    return made
 
 
 class Cluster(Dashboard):

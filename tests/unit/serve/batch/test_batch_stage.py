@@ -7,23 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raymi.errors import ConflictError, DataError, NotFoundError
-from raymi.evaluate import stage as evaluate_stage
-from raymi.registry import stage as registry_stage
-from raymi.registry.store import InMemoryModelStore
 from raymi.serve.batch import stage
 from raymi.specs.batch_predict import BatchPredictSpec
 from raymi.store.artifacts import verify
-
-
-@pytest.fixture(scope="module")
-def store(regression_run, tmp_path_factory) -> InMemoryModelStore:
-    """With `things@1`."""
-    made = InMemoryModelStore(tmp_path_factory.mktemp("bundles"))
-    evaluation = evaluate_stage.run(regression_run.result, store_dir=regression_run.store_dir)
-    registry_stage.run(
-        regression_run.result, evaluation, store=made, store_dir=regression_run.store_dir
-    )
-    return made
 
 
 @pytest.fixture
