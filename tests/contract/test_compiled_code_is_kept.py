@@ -19,7 +19,7 @@ from raymi.serve.backends.build_elsewhere import build_elsewhere
 from raymi.serve.backends.catalog import available, open_backend, probe
 from raymi.serve.rows import example_row, parse_rows
 from raymi.specs.backend import BackendName, ServingPrecision
-from tests.integration.served_models import register_model
+from tests.integration.serving.served_models import register_model
 
 DEVICE = torch.device("cpu")
 MAX_BATCH_SIZE = 40

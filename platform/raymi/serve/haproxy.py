@@ -34,9 +34,6 @@ _QUEUE_TIMEOUT = "30s"
 _REQUEST_TIMEOUT = "30s"
 """For what `_wait_for_bodies` waits for: as long as a replica itself waits by default."""
 _RETRIES_WITH_ONE = 100
-_NICENESS = 5
-"""When there is more than can be answered, replicas go first: a refusal can wait a little."""
-
 _REFUSAL_FILE, _REFUSAL_BODY_FILE = "503.http", "503.json"
 _LATE_FILE = "408.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
@@ -99,7 +96,6 @@ def main() -> None:
             max_per_replica=_number(os.environ, "RAYMI_HAPROXY_MAX_PER_REPLICA"),
         )
         config.write_text(text)
-    os.nice(_NICENESS)
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])  # noqa: S606 - no shell is wanted
 

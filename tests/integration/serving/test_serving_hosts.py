@@ -18,9 +18,9 @@ from raymi.registry.store import open_store
 from raymi.serve import stage
 from raymi.serve.applications import ServeClient
 from raymi.specs.deploy import DeploySpec
-from tests.integration import hosts as network
-from tests.integration.hosts import several_hosts
-from tests.integration.served_models import Traffic, register_model
+from tests.integration.serving import hosts as network
+from tests.integration.serving.hosts import several_hosts
+from tests.integration.serving.served_models import Traffic, register_model
 
 WHY_NOT = network.why_not()
 pytestmark = [

@@ -20,6 +20,7 @@ import requests
 RAY = str(Path(sys.executable).parent / "ray")
 GCS_PORT, DASHBOARD_PORT, SERVE_PORT = 6379, 8265, 8000
 START_TIMEOUT_S = 90.0
+_STARTED = "Ray runtime started"
 
 
 def why_not() -> str | None:
@@ -94,8 +95,16 @@ class Hosts:
             time.sleep(0.2)
 
     def start_worker(self, host: int) -> None:
-        """Start Ray on another host; it joins in the background."""
+        """Start Ray on another host, and wait for it.
+
+        One after the other: they share the head's directory, in which two that start at once would
+        choose the same names.
+        """
         self._ray(host, f"--address={self.address(0)}:{GCS_PORT}", "--num-cpus=1")
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while _STARTED not in self._log(host).read_text():
+            assert time.monotonic() < deadline_s, f"host {host} did not start"
+            time.sleep(0.2)
 
     def lose(self, host: int) -> None:
         """Everything on a host ends at once, as if its power were cut, and nothing says so."""
@@ -126,6 +135,9 @@ class Hosts:
     def _namespace(self, host: int) -> str:
         return f"{self._mark}-{host}"
 
+    def _log(self, host: int) -> Path:
+        return self._directory.parent / f"host-{host}.log"
+
     def _connect(self, host: int) -> None:
         name, cable = self._namespace(host), f"{self._mark}{host}"
         _ip("netns", "add", name)
@@ -144,7 +156,7 @@ class Hosts:
             RAY, "start", "--block", f"--node-ip-address={self.address(host)}",
             "--object-store-memory=100000000", "--disable-usage-stats", *arguments,
         ]  # fmt: skip
-        with (self._directory.parent / f"host-{host}.log").open("a") as log:
+        with self._log(host).open("a") as log:
             self._started[host] = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )

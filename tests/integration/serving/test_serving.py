@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,28 +13,18 @@ import numpy as np
 import psutil
 import pytest
 import requests
-from pydantic import SecretStr
-from typer.testing import CliRunner
 
-from raymi.cli.main import app
-from raymi.control.head_environment import serving_environment
-from raymi.control.ports import choose_ports
 from raymi.errors import ConflictError, DeploymentError, IntegrityError, NotFoundError
 from raymi.registry.bundle import load_bundle
-from raymi.registry.store import open_store
 from raymi.serve import stage
-from raymi.serve.applications import ServeClient
 from raymi.serve.grpc import open_inference_pb2 as pb
 from raymi.serve.grpc.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from raymi.serve.grpc.ports import grpc_port_beside
 from raymi.serve.listing import deployed_applications
 from raymi.serve.rollout.files import served_references
 from raymi.serve.tokens import bearer
-from raymi.serve.tuning.receipt import TuningReceipt
 from raymi.settings import settings
-from raymi.specs.loading import load_spec
-from tests.integration.conftest import running_head
-from tests.integration.served_models import (
+from tests.integration.serving.served_models import (
     CLASSES,
     Traffic,
     control_of,
@@ -51,33 +38,6 @@ from tests.integration.served_models import (
 )
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def cluster(home, repository, token):
-    """A head that serves as Raymi's own do, with HAProxy in front."""
-    directory = Path(tempfile.mkdtemp(prefix="raymi-", dir="/tmp"))  # sockets want short paths
-    ports = choose_ports(dashboard=None, serve=None)
-    variables = serving_environment(directory, ports, python=Path(sys.executable))
-    with running_head(repository, token, num_cpus=2, variables=variables) as head:
-        yield head
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def client(cluster):
-    return ServeClient(cluster.dashboard_url, SecretStr(cluster.token))
-
-
-@pytest.fixture(scope="module")
-def first(home):
-    version = register_model(home, seed=1)
-    return open_store().promote("animals", version.version, by="tests", reason="first")
-
-
-@pytest.fixture(scope="module")
-def deployment(client, cluster, first):
-    return deploy(client, cluster, model="animals@champion")
 
 
 def test_predictions_over_http_are_those_of_the_bundle(deployment, first):
@@ -373,43 +333,6 @@ def test_a_replica_that_is_killed_is_replaced_and_nobody_notices(client, deploym
     assert set(traffic.statuses) == {200}
 
 
-def wait_for_replicas(client, name, count, *, timeout_s):
-    """Wait until an application has so many replicas, those that are to go among them."""
-    deadline_s = time.monotonic() + timeout_s
-    while len(replica_pids(client, name)) != count:
-        assert time.monotonic() < deadline_s, client.status()["applications"][name]
-        time.sleep(0.2)
-
-
-@pytest.mark.drill
-def test_replicas_come_with_requests_and_go_without_them(client, cluster, home, deployment):
-    scaling = {
-        "min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 0.05,
-        "upscale_delay_s": 0.5, "downscale_delay_s": 1.0, "idle_s": 1.0,
-    }  # fmt: skip
-    name, url = deployment.application, f"{deployment.endpoint}/predict"
-    (newest,) = served_references(settings().store_dir)[name]
-
-    deploy(client, cluster, model=newest, scaling={"max_replicas": 2})
-    wait_for_replicas(client, name, 1, timeout_s=60)
-    before = set(replica_pids(client, name))
-    deploy(client, cluster, model=newest, scaling=scaling)
-    with Traffic(deployment), Traffic(deployment), Traffic(deployment), Traffic(deployment):
-        wait_for_replicas(client, name, 2, timeout_s=60)
-        kept = before & set(replica_pids(client, name))
-    wait_for_replicas(client, name, 0, timeout_s=90)
-    sixth = register_model(home, seed=6)
-    deploy(client, cluster, model=sixth.reference, scaling=scaling)
-    began_s = time.monotonic()
-    answer = session_of(deployment).post(url, json=deployment.example, timeout=120)
-    cold_s = time.monotonic() - began_s
-
-    assert cold_s < 60.0
-    assert kept == before
-    assert (answer.status_code, answer.json()["version"]) == (200, sixth.version)
-    assert requests.post(url, json=deployment.example, timeout=120).status_code == 401
-
-
 def test_a_reference_to_nothing_changes_nothing(client, cluster, deployment):
     before = deployed_applications(client.status(), {})
 
@@ -422,35 +345,6 @@ def test_a_reference_to_nothing_changes_nothing(client, cluster, deployment):
 def test_a_second_application_needs_its_own_route(client, cluster, deployment):
     with pytest.raises(ConflictError, match="animals"):
         deploy(client, cluster, model="animals@1", name="other")
-
-
-@pytest.mark.drill
-def test_tuning_finds_a_way_to_serve_and_leaves_what_is_deployed_alone(
-    client, cluster, deployment, first, monkeypatch, tmp_path
-):
-    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", cluster.dashboard_url)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", cluster.token)
-    before = client.configured(deployment.application)
-    space = "{backends: [onnx], precisions: [fp32], max_batch_sizes: [8], max_waits_ms: [0.0], "
-    measurement = "{repeats: 1, duration_s: 3, service_rounds: 2, confidence: 0.6}"
-
-    done = CliRunner().invoke(app, [
-        "tune-serving", first.reference, "--p99-ms", "500", "--rate", "150", "--json",
-        "--set", f"space={space} num_replicas: [1, 9]}}", "--set", f"measurement={measurement}",
-        "--output", str(tmp_path / "deploy.yaml"),
-    ])  # fmt: skip
-
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert [gate["outcome"] for gate in found["gates"]] == ["reference", "same"]
-    assert [one["status"] for one in found["standings"]] == ["met", "met"] + 2 * ["too_large"]
-    chosen = load_spec(tmp_path / "deploy.yaml")
-    assert chosen.backend in {"eager", "onnx"}  # both are fast enough; which is faster is chance
-    assert (chosen.precision, chosen.num_replicas) == ("fp32", 1)
-    assert TuningReceipt.verify(Path(found["path"]) / "receipt.json") == ()
-    assert client.configured(deployment.application) == before
-    assert set(client.status()["applications"]) == {deployment.application}
-    assert [path.name for path in (settings().home_dir / "tokens").iterdir()] == ["animals"]
 
 
 def test_what_is_taken_away_is_gone(client, cluster, deployment):

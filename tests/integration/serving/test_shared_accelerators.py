@@ -14,7 +14,7 @@ from raymi.serve.applications import ServeClient
 from raymi.serve.plan import replica_resources
 from raymi.specs.deploy import DeploySpec
 from tests.integration.conftest import running_head
-from tests.integration.served_models import deploy, register_model
+from tests.integration.serving.served_models import deploy, register_model
 
 pytestmark = [
     pytest.mark.ray,
