@@ -19,7 +19,7 @@ import pytest
 
 from raymi.registry.bundle import load_bundle
 from raymi.store.artifacts import verify
-from tests.integration.test_serving import CLASSES, register_model
+from tests.integration.serving.served_models import CLASSES, register_model
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
