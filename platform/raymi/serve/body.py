@@ -21,18 +21,15 @@ _MOST_DIGITS = 19
 _JSON = b"application/json"
 
 
-async def read_json(headers: Headers, receive: Receive, *, max_bytes: int, max_s: float) -> Any:
-    """Read and parse a JSON body.
-
-    `NaN` and `Infinity`, which are not JSON, pass here: only the columns can say where they
-    stand, and no column takes them.
+async def read_json(headers: Headers, receive: Receive, *, max_bytes: int, max_s: float) -> bytes:
+    """Read a body of JSON; its text may be anything yet.
 
     Raises:
         RequestError: 415 for another content type, 413 for too many bytes, 408 for one that
-            takes too long to arrive, 400 for a body that is cut off or is not JSON.
+            takes too long to arrive, 400 for a body that is cut off.
     """
     _require_json(headers)
-    return parse_json(await read_body(headers, receive, max_bytes=max_bytes, max_s=max_s))
+    return await read_body(headers, receive, max_bytes=max_bytes, max_s=max_s)
 
 
 async def read_tensors(
@@ -44,7 +41,7 @@ async def read_tensors(
         The parsed JSON, and the bytes.
 
     Raises:
-        RequestError: As `read_json`.
+        RequestError: As `read_json`; 400 for what is not JSON.
     """
     announced = headers.get(_LENGTH_HEADER)
     if announced is None:
@@ -58,6 +55,9 @@ async def read_tensors(
 
 def parse_json(body: bytes) -> Any:
     """Parse JSON text.
+
+    `NaN` and `Infinity`, which are not JSON, pass here: only the columns can say where they
+    stand, and no column takes them.
 
     Raises:
         RequestError: 400 with the position of the fault.

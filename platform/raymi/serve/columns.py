@@ -87,9 +87,7 @@ def convert(field: InputField, flat: list[Any], where: Where) -> pa.Array:
     elements = _elements(field, flat)
     if elements is None:
         raise _first_fault(field, flat, where)
-    if not field.shape:
-        return elements
-    return pa.FixedSizeListArray.from_arrays(elements, math.prod(field.shape))
+    return _column(field, elements)
 
 
 def convert_numbers(field: InputField, numbers: np.ndarray, where: Where) -> pa.Array:
@@ -101,10 +99,19 @@ def convert_numbers(field: InputField, numbers: np.ndarray, where: Where) -> pa.
     dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
     if numbers.dtype != dtype or not _all_fit(numbers):
         return convert(field, numbers.tolist(), where)
-    elements = pa.array(numbers)
-    if not field.shape:
-        return elements
-    return pa.FixedSizeListArray.from_arrays(elements, math.prod(field.shape))
+    return _column(field, pa.array(numbers))
+
+
+def fit_numbers(field: InputField, numbers: np.ndarray) -> pa.Array | None:
+    """Convert elements of a wider type, in row-major order; None if one does not fit the field."""
+    dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        if numbers.size and (numbers.min() < limits.min or numbers.max() > limits.max):
+            return None
+    with np.errstate(over="ignore"):
+        narrow = numbers.astype(dtype, copy=False)
+    return _column(field, pa.array(narrow)) if _all_fit(narrow) else None
 
 
 def flatten(values: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
@@ -133,6 +140,12 @@ def expectation(field: InputField) -> str:
 def json_type(value: Any) -> str:
     """What a JSON value is, in words that do not repeat it."""
     return _JSON_TYPES.get(type(value), "something else")
+
+
+def _column(field: InputField, elements: pa.Array) -> pa.Array:
+    if not field.shape:
+        return elements
+    return pa.FixedSizeListArray.from_arrays(elements, math.prod(field.shape))
 
 
 def _elements(field: InputField, flat: list[Any]) -> pa.Array | None:

@@ -11,11 +11,19 @@ from raymi.evaluate.predictor import Predictions
 from raymi.serve.answering import Answering, Host, Models
 from raymi.serve.answers import as_rows, as_tensors
 from raymi.serve.arrow_stream import CONTENT_TYPE, parse_arrow, predictions_stream
-from raymi.serve.body import Headers, read_body, read_json, read_tensors, require_uncompressed
+from raymi.serve.body import (
+    Headers,
+    parse_json,
+    read_body,
+    read_json,
+    read_tensors,
+    require_uncompressed,
+)
 from raymi.serve.identity import RequestLimits
 from raymi.serve.protocol import InferRequest, parse_infer
 from raymi.serve.reply import Reply, json_reply, tensors_reply
 from raymi.serve.rows import parse_predict
+from raymi.serve.tensor_rows import read_tensor_rows
 
 _ARROW = CONTENT_TYPE.encode()
 
@@ -65,7 +73,9 @@ class PredictionEndpoints:
         )
 
         async def answer(host: Host) -> Reply:
-            asked = parse_predict(body, host.signature, max_rows=limits.max_rows)
+            asked = read_tensor_rows(body, host.signature, max_rows=limits.max_rows)
+            if asked is None:
+                asked = parse_predict(parse_json(body), host.signature, max_rows=limits.max_rows)
             predictions = await self.answering.predict(host, asked.rows)
             rows = as_rows(predictions, probabilities=asked.probabilities)
             served = host.served

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from raymi.serve.one_write import use_for_answers
+
 CALLBACK = "raymi.serve.ingress:middlewares"
 """Import path for `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH`."""
 
@@ -50,6 +52,7 @@ def answer_directly(
 
 def middlewares() -> list[Middleware]:
     """What Serve asks for when it starts an HTTP server."""
+    use_for_answers()
     return [Middleware(DirectIngress)]
 
 
