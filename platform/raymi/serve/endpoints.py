@@ -23,7 +23,7 @@ from raymi.serve.identity import RequestLimits
 from raymi.serve.protocol import InferRequest, parse_infer
 from raymi.serve.reply import Reply, json_reply, tensors_reply
 from raymi.serve.rows import parse_predict
-from raymi.serve.tensor_rows import read_tensor_rows
+from raymi.serve.tensor_rows import TensorRowsReader
 
 _ARROW = CONTENT_TYPE.encode()
 
@@ -42,6 +42,7 @@ class PredictionEndpoints:
         """Answer for these models."""
         self.answering = Answering(models, limits)
         self._limits = limits
+        self._tensor_rows = TensorRowsReader(max_rows=limits.max_rows)
 
     async def predict(self, headers: Headers, receive: Receive, path: Mapping[str, str]) -> Reply:
         """Predict rows of plain values."""
@@ -73,7 +74,7 @@ class PredictionEndpoints:
         )
 
         async def answer(host: Host) -> Reply:
-            asked = read_tensor_rows(body, host.signature, max_rows=limits.max_rows)
+            asked = self._tensor_rows.read(body, host.signature)
             if asked is None:
                 asked = parse_predict(parse_json(body), host.signature, max_rows=limits.max_rows)
             predictions = await self.answering.predict(host, asked.rows)

@@ -9,6 +9,7 @@ names. That is this one, `raymi-haproxy`: it rewrites a few lines, then becomes 
   Server Error`.
 - A replica gets a bounded number of requests at once, and few may wait for it: HAProxy refuses the
   rest at once, at a fraction of what that would cost a replica.
+- Connections to replicas stay open, however many clients there are.
 - gRPC is answered too, at a port of its own: `raymi.serve.grpc.frontend`.
 """
 
@@ -34,6 +35,9 @@ _QUEUE_TIMEOUT = "30s"
 _REQUEST_TIMEOUT = "30s"
 """For what `_wait_for_bodies` waits for: as long as a replica itself waits by default."""
 _RETRIES_WITH_ONE = 100
+_KEEP_CONNECTIONS = "    tune.pool-low-fd-ratio 90\n    tune.pool-high-fd-ratio 95\n"
+"""Share of its file descriptors, in percent, from which on HAProxy closes idle connections to
+replicas. By default that is 20: some 1,700 clients at once would make every request open one."""
 _REFUSAL_FILE, _REFUSAL_BODY_FILE = "503.http", "503.json"
 _LATE_FILE = "408.http"
 _MARK = "# Rewritten by raymi-haproxy.\n"
@@ -184,6 +188,8 @@ def _retry_more_with_one(backend: str) -> str:
 def _rewrite_line(line: str, refusal: Path, max_per_replica: int) -> str:
     words = line.split()
     match words:
+        case ["global"]:
+            return line + _KEEP_CONNECTIONS
         case ["log", _, "local0", "info"]:
             return line.replace("info", "warning")
         case ["errorfile", "502" | "503" | "504" as status, _]:

@@ -27,35 +27,48 @@ class _OtherFormError(ValueError):
     """This is for the general way."""
 
 
-def read_tensor_rows(body: bytes, signature: Signature, *, max_rows: int) -> PredictRequest | None:
-    """Read the body of POST /predict, if it is of this form.
+class TensorRowsReader:
+    """Reads bodies of POST /predict that hold nothing else. Belongs to one thread.
 
-    Args:
-        body: JSON text.
-        signature: Of the model that is asked.
-        max_rows: In one request.
-
-    Returns:
-        What `raymi.serve.rows.parse_predict` makes of the same text; None: it may be wrong, or hold
-        what is not read here.
+    It keeps its parser's memory, some megabytes at most: to ask for it anew for every request
+    fragments the heap.
     """
-    if len(body) > _MOST_BYTES or not all(map(_is_number_tensor, signature.inputs)):
-        return None
-    try:
-        document = Parser().parse(body)
-        if not isinstance(document, Object):
+
+    def __init__(self, *, max_rows: int) -> None:
+        """Allow so many rows in a request."""
+        self._max_rows = max_rows
+        self._parser = Parser()
+
+    def read(self, body: bytes, signature: Signature) -> PredictRequest | None:
+        """Read a body, if it is of this form.
+
+        Args:
+            body: JSON text.
+            signature: Of the model that is asked.
+
+        Returns:
+            What `raymi.serve.rows.parse_predict` makes of the same text; None: it may be wrong, or
+            hold what is not read here.
+        """
+        if len(body) > _MOST_BYTES or not all(map(_is_number_tensor, signature.inputs)):
             return None
+        try:
+            return self._read(body, signature)
+        except (TypeError, ValueError, LookupError, RuntimeError):
+            # What the parser raises for text that is no JSON, or holds more than numbers.
+            return None
+
+    def _read(self, body: bytes, signature: Signature) -> PredictRequest:
+        document = self._parser.parse(body)
+        if not isinstance(document, Object):
+            raise _OtherFormError
         probabilities = document.get("probabilities", False)
         if len(document) != 1 + ("probabilities" in document) or type(probabilities) is not bool:
-            return None
+            raise _OtherFormError
         rows = _array(document["rows"])
-        if not 1 <= len(rows) <= max_rows:
-            return None
-        columns = _rows(rows, body, signature)
-    except (TypeError, ValueError, LookupError, RuntimeError):
-        # What the parser raises for text that is no JSON, or holds something else than numbers.
-        return None
-    return PredictRequest(rows=columns, probabilities=probabilities)
+        if not 1 <= len(rows) <= self._max_rows:
+            raise _OtherFormError
+        return PredictRequest(rows=_rows(rows, body, signature), probabilities=probabilities)
 
 
 def _is_number_tensor(field: InputField) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,8 @@ class Replica(socketserver.ThreadingTCPServer):
     def __init__(self, lives):
         super().__init__(("127.0.0.1", 0), Answering)
         self.lives = lives
+        self.num_connections = 0
+        """That brought a request which is no health check."""
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     def end(self):
@@ -64,6 +66,7 @@ class Answering(socketserver.StreamRequestHandler):
     """One connection of a replica."""
 
     def handle(self):
+        has_asked = False
         while line := self.rfile.readline():
             length = 0
             while (header := self.rfile.readline().strip().lower()) != b"":
@@ -74,6 +77,8 @@ class Answering(socketserver.StreamRequestHandler):
                     self.server.end()
                     return
                 self.server.lives -= 1
+                self.server.num_connections += not has_asked
+                has_asked = True
                 self.rfile.read(length)
             self.wfile.write(OK)
 
@@ -84,25 +89,41 @@ def dying():
         yield server
 
 
-@pytest.fixture
-def haproxy(dying, tmp_path):
-    """HAProxy before a replica that answers one request, and a fallback that answers all."""
+@contextmanager
+def running(directory, replica, *changes):
+    """HAProxy before a replica, and a fallback that answers all; its port.
+
+    Args:
+        directory: For its files.
+        replica: The only one.
+        changes: Pairs of what stands in the rewritten configuration, and what is to stand there.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Replica(lives=100) as fallback:
-        config = tmp_path / "rewritten.cfg"
         written = written_by_serve(
-            tmp_path, replicas=[dying.port], fallback=fallback.port, port=port
+            directory, replicas=[replica.port], fallback=fallback.port, port=port
         )
-        written = with_switches_of_a_head(written, tmp_path)
-        text = rewrite(written, refusal=write_answers(tmp_path))
-        config.write_text(text.replace("http-request 30s", "http-request 300ms"))
+        written = with_switches_of_a_head(written, directory)
+        text = rewrite(written, refusal=write_answers(directory))
+        for found, wanted in changes:
+            assert found in text
+            text = text.replace(found, wanted)
+        config = directory / "rewritten.cfg"
+        config.write_text(text)
         process = subprocess.Popen([get_haproxy_binary(), "-db", "-f", str(config)])
         try:
             yield port
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def haproxy(dying, tmp_path):
+    """HAProxy before a replica that answers one request."""
+    with running(tmp_path, dying, ("http-request 30s", "http-request 300ms")) as port:
+        yield port
 
 
 def start(connection):
@@ -150,3 +171,20 @@ def test_a_body_that_does_not_come_is_answered_like_every_other_mistake(haproxy)
 
     assert answer.status == problem["status"] == 408
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_many_clients_at_once_leave_the_connections_to_a_replica_open(tmp_path):
+    # HAProxy has room for few here: these clients take most of its file descriptors.
+    with (
+        Replica(lives=100) as replica,
+        running(tmp_path, replica, ("maxconn 4096", "maxconn 100")) as port,
+        ExitStack() as clients,
+    ):
+        for _ in range(80):
+            clients.enter_context(closing(connected(port)))
+        connection = clients.enter_context(closing(connected(port)))
+        for _ in range(20):
+            connection.request("POST", "/predict", BODY)
+            assert connection.getresponse().read() == b"ok"
+
+    assert replica.num_connections <= 2
