@@ -31,6 +31,9 @@ _MAX_WAITING_PER_REPLICA = 128
 _MAX_HELD = 2048
 """Requests that wait for a replica to start, where none is up."""
 
+_CATCHES_UP_S = 10
+"""For so long after HAProxy has started, as many may wait as where no replica is up."""
+
 _QUEUE_TIMEOUT = "30s"
 _REQUEST_TIMEOUT = "30s"
 """For what `_wait_for_bodies` waits for: as long as a replica itself waits by default."""
@@ -153,13 +156,23 @@ def _close_to_others(config: str) -> str:
 
 
 def _bound_queue(backend: str, refusal: Path) -> str:
-    """Refuse what would wait too long. A server's own `maxqueue` is for sticky sessions only."""
+    """Refuse what would wait too long. A server's own `maxqueue` is for sticky sessions only.
+
+    Serve starts HAProxy anew whenever there is another replica. If it is the first, it has those to
+    answer who waited for it, and those who come meanwhile wait, too.
+    """
     body = refusal.with_name(_REFUSAL_BODY_FILE)
-    rule = (
+    refuse = (
         "http-request return status 503 content-type application/problem+json "
-        f"file {body} hdr retry-after 1 if {{ avg_queue gt {_MAX_WAITING_PER_REPLICA} }}"
+        f"file {body} hdr retry-after 1 if"
     )
-    return re.sub(r"(?m)^( +)http-reuse .*\n", rf"\g<0>\g<1>{rule}\n", backend)
+    rules = (
+        f"{refuse} {{ avg_queue gt {_MAX_WAITING_PER_REPLICA} }} "
+        f"!{{ date,sub(proc.started) lt {_CATCHES_UP_S} }}",
+        f"{refuse} {{ queue gt {_MAX_HELD} }}",
+    )
+    text = "".join(rf"\g<1>{rule}\n" for rule in rules)
+    return re.sub(r"(?m)^( +)http-reuse .*\n", rf"\g<0>{text}", backend)
 
 
 def _wait_for_bodies(backend: str) -> str:
@@ -189,7 +202,7 @@ def _rewrite_line(line: str, refusal: Path, max_per_replica: int) -> str:
     words = line.split()
     match words:
         case ["global"]:
-            return line + _KEEP_CONNECTIONS
+            return line + _KEEP_CONNECTIONS + "    set-var proc.started date\n"
         case ["log", _, "local0", "info"]:
             return line.replace("info", "warning")
         case ["errorfile", "502" | "503" | "504" as status, _]:

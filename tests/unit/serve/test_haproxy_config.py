@@ -98,7 +98,7 @@ def test_a_replica_has_a_bounded_queue(pair):
     (line,) = re.findall(r"(?m)^\s*default-server .*$", pair[1])
 
     assert re.search(r"maxconn \d+$", line)
-    assert re.search(r"(?m)^\s*http-request return status 503 .* avg_queue gt \d+ }$", pair[1])
+    assert re.search(r"(?m)^\s*http-request return status 503 .* avg_queue gt \d+ } ", pair[1])
 
 
 def test_larger_batches_get_more_requests_at_once(tmp_path):

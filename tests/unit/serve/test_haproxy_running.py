@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -39,9 +40,10 @@ class Replica(socketserver.ThreadingTCPServer):
 
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self, lives):
+    def __init__(self, lives, *, pause_s=0.0):
         super().__init__(("127.0.0.1", 0), Answering)
         self.lives = lives
+        self.pause_s = pause_s
         self.num_connections = 0
         """That brought a request which is no health check."""
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
@@ -80,6 +82,7 @@ class Answering(socketserver.StreamRequestHandler):
                 self.server.num_connections += not has_asked
                 has_asked = True
                 self.rfile.read(length)
+                time.sleep(self.server.pause_s)
             self.wfile.write(OK)
 
 
@@ -90,19 +93,19 @@ def dying():
 
 
 @contextmanager
-def running(directory, replica, *changes):
+def running(directory, port_of_replica, *changes):
     """HAProxy before a replica, and a fallback that answers all; its port.
 
     Args:
         directory: For its files.
-        replica: The only one.
+        port_of_replica: Of the only one.
         changes: Pairs of what stands in the rewritten configuration, and what is to stand there.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with Replica(lives=100) as fallback:
         written = written_by_serve(
-            directory, replicas=[replica.port], fallback=fallback.port, port=port
+            directory, replicas=[port_of_replica], fallback=fallback.port, port=port
         )
         written = with_switches_of_a_head(written, directory)
         text = rewrite(written, refusal=write_answers(directory))
@@ -122,7 +125,7 @@ def running(directory, replica, *changes):
 @pytest.fixture
 def haproxy(dying, tmp_path):
     """HAProxy before a replica that answers one request."""
-    with running(tmp_path, dying, ("http-request 30s", "http-request 300ms")) as port:
+    with running(tmp_path, dying.port, ("http-request 30s", "http-request 300ms")) as port:
         yield port
 
 
@@ -177,7 +180,7 @@ def test_many_clients_at_once_leave_the_connections_to_a_replica_open(tmp_path):
     # HAProxy has room for few here: these clients take most of its file descriptors.
     with (
         Replica(lives=100) as replica,
-        running(tmp_path, replica, ("maxconn 4096", "maxconn 100")) as port,
+        running(tmp_path, replica.port, ("maxconn 4096", "maxconn 100")) as port,
         ExitStack() as clients,
     ):
         for _ in range(80):
@@ -188,3 +191,38 @@ def test_many_clients_at_once_leave_the_connections_to_a_replica_open(tmp_path):
             assert connection.getresponse().read() == b"ok"
 
     assert replica.num_connections <= 2
+
+
+ROOM_FOR_FEW = (("maxconn 128", "maxconn 1"), ("avg_queue gt 128", "avg_queue gt 1"))
+LONG_AFTER_THE_START = ("proc.started) lt 10", "proc.started) lt 0")
+
+
+def statuses_of_many(port):
+    """Of requests that are all made at once."""
+
+    def post(_):
+        with closing(connected(port)) as connection:
+            connection.request("POST", "/predict", BODY)
+            return connection.getresponse().status
+
+    with ThreadPoolExecutor(8) as clients:
+        return list(clients.map(post, range(8)))
+
+
+def test_what_would_wait_too_long_is_refused(tmp_path):
+    changes = (*ROOM_FOR_FEW, LONG_AFTER_THE_START)
+    with (
+        Replica(lives=100, pause_s=0.1) as replica,
+        running(tmp_path, replica.port, *changes) as port,
+    ):
+        statuses = statuses_of_many(port)
+
+    assert set(statuses) == {200, 503}
+
+
+def test_a_replica_that_was_waited_for_may_catch_up(tmp_path):
+    with (
+        Replica(lives=100, pause_s=0.1) as replica,
+        running(tmp_path, replica.port, *ROOM_FOR_FEW) as port,
+    ):
+        assert statuses_of_many(port) == [200] * 8
