@@ -97,15 +97,14 @@ def convert_numbers(field: InputField, numbers: np.ndarray, where: Where) -> pa.
         RequestError: Naming the first row with an element that does not fit.
     """
     dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
-    if numbers.dtype != dtype or not _all_fit(numbers):
-        return convert(field, numbers.tolist(), where)
-    return _column(field, pa.array(numbers))
+    column = fit_numbers(field, numbers) if numbers.dtype == dtype else None
+    return convert(field, numbers.tolist(), where) if column is None else column
 
 
 def fit_numbers(field: InputField, numbers: np.ndarray) -> pa.Array | None:
-    """Convert elements of a wider type, in row-major order; None if one does not fit the field."""
+    """Convert elements of its type or a wider one; None if one does not fit the field."""
     dtype = np.dtype(ARROW_TYPES[field.datatype].to_pandas_dtype())
-    if dtype.kind != "f":
+    if dtype.kind != "f" and numbers.dtype != dtype:
         limits = np.iinfo(dtype)
         if numbers.size and (numbers.min() < limits.min or numbers.max() > limits.max):
             return None
